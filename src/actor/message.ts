@@ -1,0 +1,38 @@
+/**
+ * The vocabulary of the actors. An actor's messages are a union of small types told apart by `type`; a message that
+ * wants an answer is a Question, which carries the type of its answer and nothing else at run time.
+ */
+
+export interface Message {
+  readonly type: string
+}
+
+/** Phantom: never set. Carries the type of the answer. */
+declare const answer: unique symbol
+
+/** A message that is answered with an `A`. */
+export interface Question<A> extends Message {
+  readonly [answer]?: A
+}
+
+/** The answer that a question gets. */
+export type AnswerOf<Q> = Q extends { readonly [answer]?: infer A } ? A : never
+
+/** The way to reach an actor, wherever it lives. The sender cannot tell. */
+export interface ActorRef<M extends Message> {
+  /** Sends without an answer. Never throws; what happens when the mailbox is full is the actor's own rule. */
+  tell(message: M): void
+  /**
+   * Sends and waits for the answer, at most `deadline` milliseconds. Rejects with ACTOR_DEADLINE, ACTOR_MAILBOX_FULL,
+   * ACTOR_GONE (process or actor went away), or the SignalboxError that the actor answered with.
+   */
+  ask<Q extends M & Question<unknown>>(question: Q, deadline: number): Promise<AnswerOf<Q>>
+}
+
+/** How a handler answers a question, now or later. A second answer is ignored; for a `tell` it goes nowhere. */
+export interface Reply {
+  to<Q extends Question<unknown>>(question: Q, answer: AnswerOf<Q>): void
+  fail(error: Error): void
+  /** Whether somebody waits. */
+  readonly wanted: boolean
+}

@@ -1,0 +1,52 @@
+/**
+ * A backend as the session sees it: dialled, encrypted, announced, ready for one replay, then handed over as a socket.
+ */
+import type { Socket } from 'node:net'
+import type { DestinationConfig, LegConfig } from '../config/config.ts'
+import type { SignalboxError } from '../errors.ts'
+import type { ClientAnnouncement, Login, Protocol, Refusal } from '../protocol/protocol.ts'
+
+export type ReplayOutcome =
+  /** The backend took the login; `bytes` belong to the client. */
+  | { readonly kind: 'accepted'; readonly bytes: Buffer }
+  | { readonly kind: 'refused'; readonly refusal: Refusal }
+  /** The client itself must answer this; go on with `respond`. */
+  | { readonly kind: 'challenge'; readonly challenge: Buffer }
+
+export interface Backend {
+  /** One login, within server.backend_timeout. Rejects with a SignalboxError of side backend. */
+  replay(login: Login): Promise<ReplayOutcome>
+  /** The client's answer to a challenge. */
+  respond(answer: Buffer | undefined): Promise<ReplayOutcome>
+  /**
+   * After `accepted`: the socket, paused, without listeners of ours, allowHalfOpen, no time-out set, and what the backend
+   * sent since. The dialogue (and with it every credential) is dropped.
+   */
+  release(): { readonly socket: Socket; readonly early: Buffer }
+  /** Aborts at any moment, idempotent; a pending replay rejects with `error`. */
+  destroy(error?: SignalboxError): void
+}
+
+export interface DialRequest {
+  readonly destination: DestinationConfig
+  readonly leg: LegConfig
+  readonly protocol: Protocol
+  /** The client's address: failures after connecting are put down to it. */
+  readonly clientAddress: string
+  readonly session: string
+  readonly announceClient: ClientAnnouncement | undefined
+}
+
+/** What happened to a dial, for the health of the destination. A refused login is a success. */
+export type DialOutcome =
+  | { readonly ok: true }
+  /** `connecting`: DNS, TCP, the establishment deadline. `after`: TLS, greeting, closed by the backend. */
+  | { readonly ok: false; readonly phase: 'connecting' | 'after'; readonly error: SignalboxError }
+
+export interface Dialer {
+  /**
+   * Connects, encrypts, reads the greeting, within one deadline (server.backend_timeout) and with retries
+   * (server.backend_connect_retries, 200 ms apart with jitter). `cancel` aborts: the promise then rejects with its reason.
+   */
+  dial(request: DialRequest, cancel: AbortSignal): Promise<Backend>
+}

@@ -1,0 +1,90 @@
+/**
+ * Every bound on what a stranger can fill, and every deadline that is not configuration, in one place. Sizes are
+ * bytes, times milliseconds. Each is tested at N and N + 1.
+ */
+
+// Dialogue before login
+/** A command line, without literals, on IMAP (RFC 9051 has no limit; 8192 is customary). */
+export const IMAP_LINE = 8_192
+/** Sum of the literals of one IMAP command before login. */
+export const IMAP_LITERALS = 65_536
+/** Largest non-synchronising literal that LITERAL- allows (RFC 7888 §5). */
+export const IMAP_LITERAL_MINUS = 4_096
+/** Longest IMAP tag. */
+export const IMAP_TAG = 64
+/** A SASL message as base64 on one line (RFC 4954 §4.6). */
+export const SASL_LINE = 12_288
+/** Commands that one connection may send before it has logged in. */
+export const PREAUTH_COMMANDS = 100
+/** A line that a backend sends before the bridge. */
+export const BACKEND_LINE = 16_384
+/** Everything that a backend may send before the bridge. */
+export const BACKEND_PREAMBLE = 131_072
+/** What a client may send behind its login command before the backend has answered. */
+export const PIPELINED_BEHIND_LOGIN = 65_536
+
+// Identifiers and mappings
+/** An identifier in bytes of UTF-8. */
+export const IDENTIFIER = 512
+/** A line of a mapping file. */
+export const MAPPING_LINE = 4_096
+/** Mistakes of a mapping file that are named one by one. */
+export const MAPPING_MISTAKES = 20
+/** Differences of a reload above which everything is invalidated instead. */
+export const RELOAD_DIFFERENCES = 100_000
+
+// Actors and frames
+/** Messages waiting in an actor's mailbox unless the actor says otherwise. */
+export const MAILBOX = 65_536
+/** A frame on the cluster's IPC or the bus. */
+export const FRAME = 8 * 1024 * 1024
+/** Identifiers in one invalidation frame. */
+export const IDENTIFIERS_PER_FRAME = 10_000
+/** Invalidated keys whose generation a worker remembers; beyond that older routes in flight count as void. */
+export const INVALIDATIONS_REMEMBERED = 131_072
+/** How long a worker remembers an invalidated key's generation. */
+export const INVALIDATION_MEMORY_MS = 150_000
+/** Repetitions of a lookup that an invalidation overtook. */
+export const LOOKUP_REPEATS = 3
+/** How long a failed lookup is remembered at most. */
+export const FAILED_LOOKUP_MS = 5_000
+
+// Connections on their way to a worker
+/** A worker does not take a connection that was sent to it longer ago than this. */
+export const HANDOVER_FRESH_MS = 400
+/** The primary closes or hands on a connection that no worker took within this. */
+export const HANDOVER_DEADLINE_MS = 800
+/** How long an operator's hold of an account's logins lasts at most. */
+export const HOLD_MS = 120_000
+/** Slow readers: what the bridge holds per direction at most. */
+export const BRIDGE_BUFFER = 65_536
+
+// Supervision
+/** A worker that has not answered a ping for this long is replaced. */
+export const WORKER_STALL_MS = 10_000
+/** Pings to workers. */
+export const WORKER_PING_MS = 1_000
+/** First and longest pause before a worker that died young is started again. */
+export const RESPAWN_MIN_MS = 100
+export const RESPAWN_MAX_MS = 10_000
+/** Deaths within DEATHS_WINDOW_MS of the start, without one worker ever ready, that end the instance. */
+export const DEATHS_AT_START = 5
+export const DEATHS_WINDOW_MS = 10_000
+
+// DNS
+/** How long an answer of the resolver is used before it is asked again. */
+export const DNS_TTL_MS = 5_000
+
+// Management API
+/** Head of a request. */
+export const ADMIN_HEAD = 16_384
+/** Body of a request that carries one. */
+export const ADMIN_BODY = 1_048_576
+/** Addresses whose failed authentications are counted. */
+export const LOCKOUT_ADDRESSES = 10_000
+/** Seconds of a delay at most. */
+export const DELAY_SECONDS = 120
+
+// Descriptors
+/** Descriptors kept free so that a full house can still be told so. */
+export const DESCRIPTOR_RESERVE = 64

@@ -1,0 +1,97 @@
+/**
+ * What the management API may ask of the instance. The routes know HTTP, this knows Signalbox; the primary's
+ * composition root implements it over the actors. Identifiers that come in are normalised already. Errors are
+ * SignalboxErrors (SOURCE_READ_ONLY, SOURCE_CONFLICT, SOURCE_UNAVAILABLE, SOURCE_TIMEOUT, SOURCE_WRITE, SOURCE_INVALID …).
+ */
+import type { MappingMistake } from '../mapping/source.ts'
+
+/** Who has confirmed a change. */
+export interface Confirmation {
+  /** Local workers that acknowledged, and those that had to. Equal when the change is in force here. */
+  readonly workers: number
+  readonly workersExpected: number
+  /** Peers by instance name; empty while this instance is alone. */
+  readonly peers: readonly { readonly instance: string; readonly acknowledged: boolean }[]
+  /** "none" without a bus. */
+  readonly bus: 'none' | 'up' | 'down'
+}
+
+export interface Stats {
+  readonly cache_hits: number
+  readonly cache_misses: number
+  readonly hit_rate_pct: number
+  readonly cache_entries: number
+  readonly active_connections: number
+  readonly stale_served: number
+  readonly lookup_failures: number
+  readonly evictions: number
+  readonly invalidations: number
+  readonly audited: number
+  readonly audit_stale: number
+  readonly workers: number
+  readonly instance: string
+  readonly peers: readonly string[]
+  readonly bus: 'none' | 'up' | 'down'
+  readonly watch: 'off' | 'on' | 'unavailable'
+  readonly uptime_s: number
+  readonly version: string
+}
+
+export interface DestinationStatus {
+  readonly destination: string
+  readonly consecutive_failures: number
+  readonly failure_sources: number
+  readonly host_level_failure: boolean
+  readonly down: boolean
+  /** ISO time; null while up. */
+  readonly down_until: string | null
+  readonly sessions: number
+}
+
+export interface WorkerLookup {
+  readonly worker: number
+  readonly destination: string
+  readonly routed_to_default: boolean
+  readonly cached: boolean
+  readonly source: 'cache' | 'store' | 'stale'
+}
+
+export interface LookupAnswer extends Omit<WorkerLookup, 'worker'> {
+  readonly normalized: string
+  /** One per worker when every worker was asked, else empty. */
+  readonly workers: readonly WorkerLookup[]
+}
+
+export type ReloadAnswer =
+  | {
+      readonly ok: true
+      readonly added: number
+      readonly changed: number
+      readonly removed: number
+      readonly warnings: readonly string[]
+      readonly confirmation: Confirmation
+    }
+  | { readonly ok: false; readonly mistakes: readonly MappingMistake[]; readonly message: string }
+
+export interface Operations {
+  /** "starting" and "draining" make /readyz answer 503. */
+  state(): 'starting' | 'ready' | 'draining'
+  /** Cuts the master-user suffix, normalises, checks. Throws CLIENT_BAD_IDENTIFIER with a reason fit for a 400. */
+  normalize(identifier: string): string
+  /** Names of the declared destinations. */
+  destinationNames(): readonly string[]
+  stats(): Promise<Stats>
+  destinations(): Promise<readonly DestinationStatus[]>
+  /** False: no such destination. */
+  resetDestination(name: string): Promise<boolean>
+  /** Resolves without a session, in one worker or in each. Rejects with ROUTE_UNAVAILABLE when nothing is known. */
+  lookup(identifier: string, everyWorker: boolean): Promise<LookupAnswer>
+  put(identifier: string, destination: string): Promise<Confirmation>
+  delete(identifier: string): Promise<{ readonly removed: boolean; readonly confirmation: Confirmation }>
+  reloadMappings(): Promise<ReloadAnswer>
+  /** Undefined: everything. */
+  invalidate(identifier: string | undefined): Promise<Confirmation>
+  kick(identifier: string): Promise<{ readonly kicked: number; readonly confirmation: Confirmation }>
+  /** Holds new logins of the account; resolves when every worker holds. */
+  delay(identifier: string, seconds: number): Promise<Confirmation>
+}

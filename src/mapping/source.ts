@@ -1,0 +1,72 @@
+/**
+ * A mapping source says which destination holds an account. Identifiers that come in here are already normalised
+ * (identity/identifier.ts); destinations are names. One conformance suite (test/conformance/mapping-source.ts) runs
+ * over every implementation.
+ *
+ * Errors are SignalboxErrors: SOURCE_UNAVAILABLE, SOURCE_TIMEOUT (lookups and writes), SOURCE_READ_ONLY,
+ * SOURCE_CONFLICT (the file changed on disk), SOURCE_INVALID (a bad file or import, `MappingMistakes` as cause),
+ * SOURCE_WRITE (disk full, permission), SOURCE_NOT_REPLICATED.
+ */
+
+/** The half of a source that a resolver needs. For Redis and SQL every worker has its own; for the file it asks the primary. */
+export interface MappingLookup {
+  /** The destination's name; undefined: no mapping. Rejects with SOURCE_UNAVAILABLE or SOURCE_TIMEOUT. */
+  lookup(identifier: string): Promise<string | undefined>
+  close(): Promise<void>
+}
+
+/** One mapping of an import or export. */
+export interface Mapping {
+  readonly identifier: string
+  readonly destination: string
+}
+
+/** What must be invalidated after a change that was not a single put or delete. */
+export type Changed = { readonly all: true } | { readonly all: false; readonly identifiers: readonly string[] }
+
+export interface ReloadResult {
+  readonly added: number
+  readonly changed: number
+  readonly removed: number
+  readonly invalidate: Changed
+  /** Warnings of the load: duplicates, further fields … one sentence each. */
+  readonly warnings: readonly string[]
+}
+
+export interface ImportResult {
+  readonly added: number
+  readonly changed: number
+  readonly removed: number
+  readonly unchanged: number
+  readonly invalidate: Changed
+}
+
+/** A mistake in a mapping file or import. */
+export interface MappingMistake {
+  /** 1-based. */
+  readonly line: number
+  readonly message: string
+}
+
+/** The primary's whole source. */
+export interface MappingSource extends MappingLookup {
+  readonly kind: 'file' | 'redis' | 'sql'
+  readonly writable: boolean
+  /** Commits the mapping; resolves when a lookup that begins now sees it. */
+  put(identifier: string, destination: string): Promise<void>
+  /** Commits the removal. True when there was a mapping. */
+  delete(identifier: string): Promise<boolean>
+  /** Re-reads the source where it keeps a copy (the file); others resolve with zeros. Rejects with SOURCE_INVALID and changes nothing when the file is bad. */
+  reload(): Promise<ReloadResult>
+  /** All mappings, ordered by identifier where the source can, in constant memory. */
+  export(options?: { prefix?: string; destination?: string; after?: string; limit?: number }): AsyncIterable<Mapping>
+  /** Merges (or replaces all) in one transaction or group commit. */
+  import(mappings: AsyncIterable<Mapping> | Iterable<Mapping>, mode: 'merge' | 'replace'): Promise<ImportResult>
+  /** How many mappings there are per destination name. */
+  summary(): Promise<ReadonlyMap<string, number>>
+  /**
+   * Changes that somebody else made (the file replaced, a key set by hand). `doubt`: something may have been missed,
+   * everything cached becomes doubtful. Set once, before the first lookup.
+   */
+  onChange(listener: (change: Changed | { readonly doubt: true; readonly reason: string }) => void): void
+}

@@ -1,0 +1,193 @@
+/**
+ * What a mail protocol is to a session. A protocol's folder holds two dialogues as plain state machines without a
+ * socket: the *preauth* dialogue with the client (up to a login) and the *backend* dialogue (greeting, STARTTLS,
+ * replay). Both are fed with bytes and speak through a port; the session owns sockets, TLS, deadlines and the order
+ * of things. Nothing here awaits, so every dialogue can be tested byte by byte.
+ *
+ * Adding a protocol: a folder with an object that implements Protocol, and a line in registry.ts.
+ */
+import type { CapabilitiesConfig, ListenerConfig, Mechanism, ProtocolName } from '../config/config.ts'
+import type { SignalboxError } from '../errors.ts'
+
+/** Name and secret as the client presented them. Lives between preauth and replay only. */
+export type Credentials =
+  | {
+      readonly kind: 'password'
+      /** The identity to act as; empty when the client named none. */
+      readonly authzid: string
+      /** The login name. */
+      readonly authcid: string
+      /** Bytes as sent, unescaped; no NUL, CR or LF. */
+      readonly password: Buffer
+    }
+  | {
+      readonly kind: 'token'
+      readonly mechanism: 'OAUTHBEARER' | 'XOAUTH2'
+      /** The client's whole message, decoded from base64. */
+      readonly message: Buffer
+      /** `a=` of the GS2 header or `user=`; undefined when the client named none. */
+      readonly user: string | undefined
+      /** The bearer token without its scheme. */
+      readonly token: string
+    }
+
+/** What a dialogue learned on the way that the replay or the forwarding may need. Fields a protocol lacks are absent. */
+export interface DialogueFacts {
+  /** IMAP: the login command's tag. */
+  readonly tag?: string
+  /** IMAP: the client asked CAPABILITY before it logged in. */
+  readonly askedCapability?: boolean
+  /** SMTP: the name given in EHLO or HELO, and whether it was EHLO. */
+  readonly heloName?: string
+  readonly esmtp?: boolean
+  /** POP3: UTF8 was asked for and answered. */
+  readonly utf8?: boolean
+  /** IMAP: x-proxy-ttl announced by ID. */
+  readonly announcedTtl?: number
+}
+
+/** What the preauth stage gives: one attempt to log in. */
+export interface Login {
+  /** As the client used it; IMAP LOGIN and POP3 USER/PASS count as PLAIN. */
+  readonly mechanism: Mechanism
+  readonly credentials: Credentials
+  readonly facts: DialogueFacts
+}
+
+/** A login that the backend turned down: the backend's own words, as protocol-specific text without tag and CRLF. */
+export interface Refusal {
+  /**
+   * What follows the client's tag or stands for the whole answer, e.g. `NO [AUTHENTICATIONFAILED] Invalid password`
+   * (IMAP), `-ERR [AUTH] …` (POP3). Undefined: the generic refusal (hide_auth_errors).
+   */
+  readonly text: Buffer | undefined
+}
+
+/** Where the preauth dialogue speaks to. All calls are made synchronously from within the dialogue's own methods. */
+export interface PreauthPort {
+  /** Bytes for the client. */
+  write(bytes: Buffer): void
+  /** The client asked for STARTTLS and was told OK: the session upgrades and then calls `secured`. */
+  startTls(): void
+  /** A login: the dialogue is silent (and keeps what it is fed) until accepted, refused, unavailable or challenge. */
+  login(login: Login): void
+  /** The client's answer to a relayed challenge, decoded from base64; undefined: it cancelled with `*`. */
+  respond(answer: Buffer | undefined): void
+  /**
+   * An attempt failed. The session writes `answer` after the penalty delay, then closes when `final`, else calls
+   * `resume`. Until then the dialogue keeps what it is fed.
+   */
+  deny(answer: Buffer, final: boolean): void
+  /** The dialogue is over: `last` (may be empty) is written, then the connection is closed. `error` undefined: a polite end. */
+  close(last: Buffer, error: SignalboxError | undefined): void
+}
+
+/** The dialogue with a client before its login. */
+export interface Preauth {
+  /** Writes the greeting. Called once, when the client leg is ready (after the handshake with implicit TLS). */
+  start(): void
+  /** Feeds bytes from the client, in any pieces. Keeps (bounded) what comes while it waits for the session. */
+  receive(chunk: Buffer): void
+  /** TLS is up after startTls. All dialogue state starts afresh. */
+  secured(): void
+  /** The penalty delay after `deny` is over: go on with what is buffered. */
+  resume(): void
+  /** The backend took the login. Returns the bytes that the client sent behind its login command, to go to the backend. */
+  accepted(): Buffer
+  /** The backend turned the login down: leads to port.deny with the right words under the client's own tag. */
+  refused(refusal: Refusal): void
+  /** The login could not be tried: the temporary failure (never an authentication error). Leads to port.deny-free write, and a close where the dialogue can't go on. */
+  unavailable(): void
+  /** A challenge of the backend (decoded) to be passed on to the client; leads to port.respond. */
+  challenge(challenge: Buffer): void
+  /** The preauth time is over or the instance is closing: says so in the protocol's words through port.close. */
+  expire(reason: 'timeout' | 'shutdown'): void
+  /** Bytes held at the moment, for the pre-auth memory bound. */
+  readonly held: number
+}
+
+/** Where the backend dialogue speaks to. */
+export interface BackendPort {
+  /** Bytes for the backend. */
+  write(bytes: Buffer): void
+  /** The backend agreed to STARTTLS: the session upgrades, verifies, then calls `secured`. */
+  startTls(): void
+  /** Greeting, TLS and capabilities are done: ready for `replay`. */
+  announced(): void
+  /** The login was taken. `bytes` go to the client as they are (final line under the client's tag, all that came with it). */
+  accepted(bytes: Buffer): void
+  refused(refusal: Refusal): void
+  /** A challenge (decoded) that the client must answer itself (OAUTHBEARER/XOAUTH2 failures). */
+  challenge(challenge: Buffer): void
+  /** Not as it should be: codes BACKEND_GREETING, BACKEND_PROTOCOL, BACKEND_INJECTION, BACKEND_NO_MECHANISM, BACKEND_CLOSED … */
+  trouble(error: SignalboxError): void
+}
+
+/** The dialogue with a backend: greeting, STARTTLS, replay. */
+export interface BackendDialogue {
+  /** Called when bytes may flow (after the handshake with implicit TLS). */
+  start(): void
+  /** Feeds bytes from the backend, in any pieces. */
+  receive(chunk: Buffer): void
+  /** TLS is up after startTls. */
+  secured(): void
+  /** Repeats the login there. Called once, after announced. */
+  replay(login: Login): void
+  /** The client's answer to the relayed challenge. */
+  respond(answer: Buffer | undefined): void
+}
+
+export interface BackendOptions {
+  /** STARTTLS must be done (leg tls = "starttls"). */
+  readonly startTls: boolean
+  /** Whether refusals are answered with the generic words. */
+  readonly hideAuthErrors: boolean
+  /** Bytes of the dialogue's own commands that tell the backend who the client is (IMAP ID, XCLIENT); undefined: forwarding none. */
+  readonly announceClient: ClientAnnouncement | undefined
+}
+
+/** Facts about the client for XCLIENT and IMAP ID. */
+export interface ClientAnnouncement {
+  readonly clientAddress: string
+  readonly clientPort: number
+  readonly localAddress: string
+  readonly localPort: number
+  readonly session: string
+  readonly ttl: number
+  readonly clientTls: boolean
+}
+
+/** What a protocol needs to make its fixed answers once per listener. */
+export interface ListenerProfile {
+  readonly listener: ListenerConfig
+  readonly capabilities: CapabilitiesConfig
+  /** server.hostname; undefined: the connection's local address. */
+  readonly hostname: string | undefined
+  /** limits.preauth_buffer. */
+  readonly preauthBuffer: number
+}
+
+/** What is known of one client connection when its dialogue begins. */
+export interface ClientConnection {
+  /** TLS is up already. */
+  readonly secure: boolean
+  readonly localAddress: string
+  readonly clientAddress: string
+  /** STARTTLS may be offered (listener tls = "starttls" and not yet secure). */
+  readonly session: string
+}
+
+/** A listener's dialogue factory: fixed answers are Buffers made once, in `Protocol.prepare`. */
+export interface PreauthFactory {
+  open(port: PreauthPort, connection: ClientConnection): Preauth
+  /** The protocol's "too busy" line, or an empty buffer where none exists. */
+  readonly tooBusy: Buffer
+}
+
+export interface Protocol {
+  readonly name: ProtocolName
+  /** Makes the fixed answers of a listener. */
+  prepare(profile: ListenerProfile): PreauthFactory
+  /** Opens the dialogue with a backend. */
+  backend(port: BackendPort, options: BackendOptions): BackendDialogue
+}
