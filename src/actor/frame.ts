@@ -1,0 +1,106 @@
+/**
+ * Frames between processes: a fixed header that never changes between versions, then a msgpackr payload. Used on the
+ * cluster's IPC; the bus has a header of its own (bus/frame.ts) around the same payloads. A frame that does not decode
+ * is a FRAME_INVALID error for whoever received it, never a crash.
+ *
+ *   byte 0      version (1)
+ *   byte 1      kind
+ *   bytes 2-3   target: number of the actor at the receiver, big endian
+ *   bytes 4-7   correlation: number of the question, 0 for none
+ *   bytes 8-    payload: the message, the answer, or the error
+ */
+import { Packr } from 'msgpackr'
+import { ERROR_CODES, SignalboxError } from '../errors.ts'
+import type { ErrorCode } from '../errors.ts'
+import { FRAME } from '../limits.ts'
+
+export const FRAME_VERSION = 1
+export const FRAME_HEADER = 8
+
+export const FRAME_KINDS = { tell: 1, ask: 2, answer: 3, failure: 4 } as const
+export type FrameKind = keyof typeof FRAME_KINDS
+
+export interface Frame {
+  readonly kind: FrameKind
+  readonly target: number
+  readonly correlation: number
+  readonly payload: unknown
+}
+
+// No shared structures: both ends may be of different versions, and a frame must decode by itself.
+const packr = new Packr({ useRecords: false, moreTypes: false, int64AsType: 'number' })
+
+export function encodePayload(payload: unknown): Buffer {
+  return packr.pack(payload)
+}
+
+export function decodePayload(bytes: Uint8Array): unknown {
+  try {
+    return packr.unpack(bytes)
+  } catch (error) {
+    throw new SignalboxError('FRAME_INVALID', 'a frame has a payload that does not decode', { cause: error })
+  }
+}
+
+export function encodeFrame(frame: Frame): Buffer {
+  const payload = packr.pack(frame.payload)
+  const bytes = Buffer.allocUnsafe(FRAME_HEADER + payload.length)
+  bytes[0] = FRAME_VERSION
+  bytes[1] = FRAME_KINDS[frame.kind]
+  bytes.writeUInt16BE(frame.target, 2)
+  bytes.writeUInt32BE(frame.correlation, 4)
+  payload.copy(bytes, FRAME_HEADER)
+  return bytes
+}
+
+export function decodeFrame(bytes: Uint8Array): Frame {
+  if (bytes.length < FRAME_HEADER || bytes.length > FRAME) {
+    throw new SignalboxError('FRAME_INVALID', `a frame of ${bytes.length} bytes is out of bounds`)
+  }
+  if (bytes[0] !== FRAME_VERSION) throw new SignalboxError('FRAME_INVALID', `a frame has version ${bytes[0]}`)
+  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const kind = kindOf(view[1] ?? 0)
+  return {
+    kind,
+    target: view.readUInt16BE(2),
+    correlation: view.readUInt32BE(4),
+    payload: decodePayload(view.subarray(FRAME_HEADER)),
+  }
+}
+
+function kindOf(byte: number): FrameKind {
+  switch (byte) {
+    case FRAME_KINDS.tell:
+      return 'tell'
+    case FRAME_KINDS.ask:
+      return 'ask'
+    case FRAME_KINDS.answer:
+      return 'answer'
+    case FRAME_KINDS.failure:
+      return 'failure'
+    default:
+      throw new SignalboxError('FRAME_INVALID', `a frame has the unknown kind ${byte}`)
+  }
+}
+
+/** What of an error crosses a process border: code and message, never a cause (it may hold what must stay inside). */
+export interface WireError {
+  readonly code: ErrorCode
+  readonly message: string
+}
+
+export function errorToWire(error: Error): WireError {
+  return error instanceof SignalboxError
+    ? { code: error.code, message: error.message }
+    : { code: 'INTERNAL', message: error.message }
+}
+
+export function errorFromWire(payload: unknown): SignalboxError {
+  if (typeof payload === 'object' && payload !== null && 'code' in payload && 'message' in payload) {
+    const { code, message } = payload
+    if (typeof code === 'string' && Object.hasOwn(ERROR_CODES, code) && typeof message === 'string') {
+      return new SignalboxError(code as ErrorCode, message)
+    }
+  }
+  return new SignalboxError('FRAME_INVALID', 'a failure came in an unknown form')
+}

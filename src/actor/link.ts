@@ -1,0 +1,178 @@
+/**
+ * A link carries frames between the actors of two processes over any channel that keeps order (the cluster's IPC).
+ * Frames that are sent in one turn of the event loop leave together. Each side exports actors under small numbers; a
+ * remote ref looks like a local one. Questions that are open when the channel closes fail with ACTOR_GONE.
+ *
+ * Trade-off: order between frames of one link is kept, so that an answer that was sent before an invalidation also
+ * arrives before it; the resolver's generations rely on it for the file source.
+ */
+import type { Clock, Timer } from '../clock.ts'
+import { asSignalboxError, SignalboxError } from '../errors.ts'
+import type { LocalRef } from './actor.ts'
+import { decodeFrame, encodeFrame, errorFromWire, errorToWire } from './frame.ts'
+import type { ActorRef, AnswerOf, Message, Question, Reply } from './message.ts'
+
+/** The numbers under which actors are known across the IPC. Never reused for another actor. */
+export const ADDRESSES = {
+  resolver: 1,
+  sessions: 2,
+  mapping: 3,
+  health: 4,
+  limits: 5,
+  supervisor: 6,
+  worker: 7,
+} as const
+export type Address = keyof typeof ADDRESSES
+
+export interface LinkOptions {
+  readonly clock: Clock
+  /** Sends a batch of frames. Returns false when the channel is gone. */
+  readonly send: (frames: Uint8Array[]) => boolean
+  /** Told of every frame that could not be used. */
+  readonly onInvalid: (error: SignalboxError) => void
+}
+
+interface Open {
+  readonly resolve: (answer: unknown) => void
+  readonly reject: (error: Error) => void
+  readonly timer: Timer
+}
+
+export class Link {
+  readonly #options: LinkOptions
+  // Refs of different message types side by side; what arrives was encoded by the same version of the same catalogue.
+  readonly #exported = new Map<number, LocalRef<Message>>()
+  readonly #open = new Map<number, Open>()
+  #batch: Uint8Array[] = []
+  #correlation = 0
+  #closed = false
+  /** Frames sent, received and invalid, for the statistics. */
+  readonly counters = { sent: 0, received: 0, invalid: 0 }
+
+  constructor(options: LinkOptions) {
+    this.#options = options
+  }
+
+  /** Lets the other side reach an actor of this process. */
+  export<M extends Message>(address: Address, ref: LocalRef<M>): void {
+    this.#exported.set(ADDRESSES[address], ref as unknown as LocalRef<Message>)
+  }
+
+  /** The ref of an actor at the other side. */
+  remote<M extends Message>(address: Address): ActorRef<M> {
+    const target = ADDRESSES[address]
+    return {
+      tell: (message) => this.#send('tell', target, 0, message),
+      ask: <Q extends M & Question<unknown>>(question: Q, deadline: number) => this.#ask(target, address, question, deadline),
+    }
+  }
+
+  /** Questions waiting for an answer. */
+  get open(): number {
+    return this.#open.size
+  }
+
+  /** Takes in a batch that the channel delivered. */
+  receive(frames: readonly Uint8Array[]): void {
+    for (const bytes of frames) {
+      this.counters.received++
+      try {
+        this.#dispatch(bytes)
+      } catch (thrown) {
+        this.counters.invalid++
+        this.#options.onInvalid(asSignalboxError(thrown, 'FRAME_INVALID'))
+      }
+    }
+  }
+
+  /** Sends what is waiting now rather than at the end of this turn. */
+  flush(): void {
+    if (this.#batch.length === 0) return
+    const batch = this.#batch
+    this.#batch = []
+    if (!this.#options.send(batch)) this.close()
+  }
+
+  /** The channel is gone: open questions fail. Idempotent. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    const gone = new SignalboxError('ACTOR_GONE', 'the process of the actor is gone')
+    for (const { reject, timer } of this.#open.values()) {
+      timer.cancel()
+      reject(gone)
+    }
+    this.#open.clear()
+    this.#batch = []
+  }
+
+  #ask<Q extends Question<unknown>>(target: number, name: string, question: Q, deadline: number): Promise<AnswerOf<Q>> {
+    if (this.#closed) return Promise.reject(new SignalboxError('ACTOR_GONE', 'the process of the actor is gone'))
+    this.#correlation = (this.#correlation % 0xffff_ffff) + 1
+    const correlation = this.#correlation
+    return new Promise<AnswerOf<Q>>((resolve, reject) => {
+      const timer = this.#options.clock.after(deadline, () => {
+        this.#open.delete(correlation)
+        reject(new SignalboxError('ACTOR_DEADLINE', `actor ${name} did not answer "${question.type}" within ${deadline} ms`))
+      })
+      this.#open.set(correlation, { resolve: resolve as (answer: unknown) => void, reject, timer })
+      this.#send('ask', target, correlation, question)
+    })
+  }
+
+  #send(kind: 'tell' | 'ask' | 'answer' | 'failure', target: number, correlation: number, payload: unknown): void {
+    if (this.#closed) return
+    if (this.#batch.length === 0) setImmediate(() => this.flush())
+    this.#batch.push(encodeFrame({ kind, target, correlation, payload }))
+    this.counters.sent++
+  }
+
+  #dispatch(bytes: Uint8Array): void {
+    const frame = decodeFrame(bytes)
+    switch (frame.kind) {
+      case 'tell':
+      case 'ask': {
+        const actor = this.#exported.get(frame.target)
+        if (actor === undefined) throw new SignalboxError('FRAME_INVALID', `no actor has the number ${frame.target}`)
+        if (!isMessage(frame.payload)) throw new SignalboxError('FRAME_INVALID', 'a frame carries no message')
+        actor.deliver(frame.payload, this.#replyTo(frame.target, frame.correlation))
+        return
+      }
+      case 'answer':
+        this.#settle(frame.correlation)?.resolve(frame.payload)
+        return
+      case 'failure':
+        this.#settle(frame.correlation)?.reject(errorFromWire(frame.payload))
+        return
+    }
+  }
+
+  #replyTo(target: number, correlation: number): Reply {
+    let settled = correlation === 0
+    const settle = (kind: 'answer' | 'failure', payload: unknown) => {
+      if (settled) return
+      settled = true
+      this.#send(kind, target, correlation, payload)
+    }
+    return {
+      get wanted() {
+        return !settled
+      },
+      to: (_question, answer) => settle('answer', answer),
+      fail: (error) => settle('failure', errorToWire(error)),
+    }
+  }
+
+  // An answer that comes after its deadline finds nothing: the asker was told already.
+  #settle(correlation: number): Open | undefined {
+    const open = this.#open.get(correlation)
+    if (open === undefined) return undefined
+    this.#open.delete(correlation)
+    open.timer.cancel()
+    return open
+  }
+}
+
+function isMessage(payload: unknown): payload is Message {
+  return typeof payload === 'object' && payload !== null && 'type' in payload && typeof payload.type === 'string'
+}

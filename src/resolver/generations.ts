@@ -1,0 +1,98 @@
+/**
+ * The generations of the route cache: one counter for the whole, bumped by every invalidation, and a memory of which
+ * account was invalidated at which count. A route or a lookup carries the count at which it began; whether its account
+ * was invalidated since is then one comparison when nothing happened at all, else one look in the memory.
+ *
+ * The memory is bounded in time and number. A route older than what is remembered counts as void: refusing a login for
+ * the moment is the safe mistake.
+ */
+import { INVALIDATION_MEMORY_MS, INVALIDATIONS_REMEMBERED } from '../limits.ts'
+
+interface Bump {
+  readonly generation: number
+  /** Clock time. */
+  readonly at: number
+}
+
+export class Generations {
+  readonly #remembered: number
+  #current = 1
+  // In the order of the bumps: a key that is bumped again moves to the end.
+  readonly #keys = new Map<string, Bump>()
+  #floor = 0
+  #allVoid = 0
+  #allVoidAt = Number.NEGATIVE_INFINITY
+  #allDoubtful = 0
+
+  constructor(remembered: number = INVALIDATIONS_REMEMBERED) {
+    this.#remembered = remembered
+  }
+
+  /** The count now: what a lookup that begins now carries. */
+  get current(): number {
+    return this.#current
+  }
+
+  /** Entries stored under a smaller count are void. */
+  get allVoid(): number {
+    return this.#allVoid
+  }
+
+  /** Entries stored under a smaller count are doubtful. */
+  get allDoubtful(): number {
+    return this.#allDoubtful
+  }
+
+  /** Accounts remembered now. */
+  get remembered(): number {
+    return this.#keys.size
+  }
+
+  invalidate(key: string, now: number): void {
+    this.#current++
+    this.#keys.delete(key)
+    this.#keys.set(key, { generation: this.#current, at: now })
+    this.#forget(now)
+  }
+
+  invalidateAll(now: number): void {
+    this.#current++
+    this.#allVoid = this.#current
+    this.#allVoidAt = now
+    this.#keys.clear()
+    this.#floor = this.#current
+  }
+
+  doubtAll(): void {
+    this.#current++
+    this.#allDoubtful = this.#current
+  }
+
+  /** Whether the account was invalidated after the count `since`. */
+  voidSince(key: string, since: number): boolean {
+    if (since === this.#current) return false
+    if (since < this.#floor) return true
+    const bump = this.#keys.get(key)
+    return bump !== undefined && bump.generation > since
+  }
+
+  /** Whether something may have been missed after the count `since`. */
+  doubtfulSince(since: number): boolean {
+    return since < this.#allDoubtful
+  }
+
+  /** Whether the account (or everything) was invalidated less than `settle` milliseconds ago. */
+  settling(key: string, now: number, settle: number): boolean {
+    if (now - this.#allVoidAt < settle) return true
+    const bump = this.#keys.get(key)
+    return bump !== undefined && now - bump.at < settle
+  }
+
+  #forget(now: number): void {
+    for (const [key, bump] of this.#keys) {
+      if (this.#keys.size <= this.#remembered && now - bump.at <= INVALIDATION_MEMORY_MS) return
+      this.#keys.delete(key)
+      this.#floor = bump.generation
+    }
+  }
+}

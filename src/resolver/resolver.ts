@@ -1,0 +1,457 @@
+/**
+ * The resolver actor of one worker: which destination does this account go to? It owns the route cache, the lookups
+ * under way, the generations and the holds, and refuses to hand out a route that an invalidation has overtaken.
+ *
+ * Cached routes are fresh (used), doubtful (looked up again; used only while that lookup fails, up to stale_ttl), or
+ * void (never used again). One lookup at a time per account. See docs/resolver.md for the states.
+ *
+ * Beside its messages it has three synchronous entries for sessions of the same process, which run to completion
+ * within one turn as a message would: `cached` (the hot path), `standing` (the check on entering the bridge) and
+ * `defaultRoute`.
+ */
+import type { Behaviour } from '../actor/actor.ts'
+import type { Message, Question, Reply } from '../actor/message.ts'
+import type { Clock } from '../clock.ts'
+import type { MappingConfig } from '../config/config.ts'
+import { asSignalboxError, impossible, SignalboxError } from '../errors.ts'
+import { FAILED_LOOKUP_MS, LOOKUP_REPEATS } from '../limits.ts'
+import type { MappingLookup } from '../mapping/source.ts'
+import { LRUCache } from 'lru-cache'
+import { NO_MAPPING, RouteCache, VOID } from './cache.ts'
+import { Generations } from './generations.ts'
+import { Holds } from './holds.ts'
+import type { OpenRoute, Route, RouteStanding } from './route.ts'
+
+// ---- The catalogue of messages ----------------------------------------------------------------------------------
+
+/** Where does the account go? Waits while the account is held. */
+export interface Resolve extends Question<Route> {
+  readonly type: 'resolve'
+  readonly identifier: string
+}
+/** The accounts' mappings may have changed: their routes are void. Answered when it is so. */
+export interface Invalidate extends Question<true> {
+  readonly type: 'invalidate'
+  readonly identifiers: readonly string[]
+}
+/** Every mapping may have changed. */
+export interface InvalidateAll extends Question<true> {
+  readonly type: 'invalidate-all'
+}
+/** An invalidation may have been missed: everything cached is doubtful. */
+export interface Doubt extends Question<true> {
+  readonly type: 'doubt'
+  readonly reason: string
+}
+/** The bus went away or came back. */
+export interface BusState extends Question<true> {
+  readonly type: 'bus'
+  readonly up: boolean
+}
+export interface Hold extends Question<true> {
+  readonly type: 'hold'
+  readonly identifier: string
+  readonly id: string
+  readonly ms: number
+}
+export interface Release extends Question<boolean> {
+  readonly type: 'release'
+  readonly identifier: string
+  readonly id: string
+}
+export interface ResolverStatsQuestion extends Question<ResolverStats> {
+  readonly type: 'stats'
+}
+/** From itself: a lookup has ended. */
+export interface LookedUp extends Message {
+  readonly type: 'looked-up'
+  readonly pending: Pending
+  readonly result: { readonly destination: string | undefined } | { readonly error: SignalboxError }
+}
+/** From its timer: compare cached routes with the source. */
+export interface Audit extends Message {
+  readonly type: 'audit'
+}
+/** From itself: the source's answer to an audit. */
+export interface Audited extends Message {
+  readonly type: 'audited'
+  readonly key: string
+  readonly generation: number
+  readonly destination: string | undefined
+}
+
+export type ResolverMessage =
+  | Resolve
+  | Invalidate
+  | InvalidateAll
+  | Doubt
+  | BusState
+  | Hold
+  | Release
+  | ResolverStatsQuestion
+  | LookedUp
+  | Audit
+  | Audited
+
+export interface ResolverStats {
+  readonly hits: number
+  readonly misses: number
+  readonly staleServed: number
+  readonly lookupFailures: number
+  readonly evictions: number
+  readonly invalidations: number
+  readonly entries: number
+  readonly audited: number
+  readonly auditStale: number
+  readonly held: number
+  readonly lookupsOpen: number
+}
+
+// ------------------------------------------------------------------------------------------------------------------
+
+/** A lookup under way. */
+export interface Pending {
+  readonly key: string
+  /** The count at which the lookup began. */
+  generation: number
+  repeats: number
+  readonly waiters: { readonly question: Resolve; readonly reply: Reply }[]
+}
+
+export interface ResolverOptions {
+  readonly mapping: MappingConfig
+  readonly clock: Clock
+  readonly source: MappingLookup
+  /** Number of a destination by name; undefined: undeclared. */
+  readonly destinationId: (name: string) => number | undefined
+  /** Number of routing.default_destination now. */
+  readonly defaultDestination: () => number
+  /** limits.login_hold_max. */
+  readonly loginHoldMax: number
+  /** cluster.bus_down_ttl, milliseconds. */
+  readonly busDownTtl: number
+  /** Sends a message to this actor itself. */
+  readonly self: (message: ResolverMessage) => void
+  /** [0, 1). */
+  readonly random: () => number
+  readonly report: ResolverReport
+}
+
+/** What the operator is told. Each is called once per occurrence; the receiver limits the rate. */
+export interface ResolverReport {
+  /** The source names a destination that isn't declared. */
+  undeclared(identifier: string, destination: string): void
+  /** A cached route differed from the source without an invalidation to explain it. */
+  auditStale(identifier: string, cached: string, stored: string): void
+  /** The source failed, or answers again. */
+  sourceFailed(error: SignalboxError): void
+  sourceAnswered(): void
+}
+
+export class Resolver implements Behaviour<ResolverMessage> {
+  #mapping: MappingConfig
+  readonly #options: ResolverOptions
+  readonly #clock: Clock
+  #cache: RouteCache
+  readonly #generations = new Generations()
+  readonly #holds: Holds
+  #pending = new Map<string, Pending>()
+  readonly #failed = new LRUCache<string, number>({ max: 10_000 })
+  #busUp = true
+  #hits = 0
+  #misses = 0
+  #staleServed = 0
+  #lookupFailures = 0
+  #invalidations = 0
+  #audited = 0
+  #auditStale = 0
+
+  constructor(options: ResolverOptions) {
+    this.#options = options
+    this.#mapping = options.mapping
+    this.#clock = options.clock
+    this.#cache = new RouteCache(options.mapping.cacheMaxEntries)
+    this.#holds = new Holds(options.clock)
+  }
+
+  receive(message: ResolverMessage, reply: Reply): void {
+    switch (message.type) {
+      case 'resolve':
+        return this.#resolve(message, reply)
+      case 'invalidate':
+        this.#invalidate(message.identifiers)
+        return reply.to(message, true)
+      case 'invalidate-all':
+        this.#invalidateAll()
+        return reply.to(message, true)
+      case 'doubt':
+        this.#generations.doubtAll()
+        return reply.to(message, true)
+      case 'bus':
+        this.#bus(message.up)
+        return reply.to(message, true)
+      case 'hold':
+        this.#holds.hold(message.identifier, message.id, message.ms)
+        return reply.to(message, true)
+      case 'release':
+        return reply.to(message, this.#holds.release(message.identifier, message.id))
+      case 'stats':
+        return reply.to(message, this.stats())
+      case 'looked-up':
+        return this.#lookedUp(message)
+      case 'audit':
+        return this.#audit()
+      case 'audited':
+        return this.#compare(message)
+      default:
+        impossible(message)
+    }
+  }
+
+  /** A message found no room: whatever it was, something may have been missed. */
+  overflow(message: ResolverMessage): void {
+    if (message.type === 'invalidate' || message.type === 'invalidate-all' || message.type === 'doubt') this.#generations.doubtAll()
+  }
+
+  /** A cache may be lost: begin with an empty one, under a new generation. */
+  crashed(error: SignalboxError): void {
+    const waiters = [...this.#pending.values()].flatMap((pending) => pending.waiters)
+    this.#pending = new Map()
+    this.#cache = new RouteCache(this.#mapping.cacheMaxEntries)
+    this.#generations.invalidateAll(this.#clock.now())
+    for (const { question, reply } of waiters) reply.to(question, { kind: 'unavailable', error })
+  }
+
+  /** The fresh route of an account that isn't held, or undefined: then ask with `resolve`. Counts as a hit. */
+  cached(identifier: string): OpenRoute | undefined {
+    if (this.#holds.accounts > 0 && this.#holds.isHeld(identifier)) return undefined
+    const slot = this.#cache.find(identifier)
+    if (slot < 0 || this.#state(slot, this.#clock.now()) !== 'fresh') return undefined
+    this.#hits++
+    return this.#route(identifier, this.#cache.destination(slot), this.#generations.current, 'cache')
+  }
+
+  /** The route of a login that names no account. */
+  defaultRoute(): OpenRoute {
+    return {
+      kind: 'default',
+      identifier: undefined,
+      destination: this.#options.defaultDestination(),
+      generation: this.#generations.current,
+      source: 'store',
+    }
+  }
+
+  /** Whether a route that was given out may still be taken: asked on entering the bridge. */
+  standing(route: OpenRoute): RouteStanding {
+    if (route.identifier === undefined) return 'holds'
+    if (this.#generations.voidSince(route.identifier, route.generation)) return 'void'
+    // A stale route was doubtful from the beginning: nothing new is known of it.
+    if (route.source !== 'stale' && this.#generations.doubtfulSince(route.generation)) return 'doubtful'
+    return 'holds'
+  }
+
+  stats(): ResolverStats {
+    return {
+      hits: this.#hits,
+      misses: this.#misses,
+      staleServed: this.#staleServed,
+      lookupFailures: this.#lookupFailures,
+      evictions: this.#cache.evictions,
+      invalidations: this.#invalidations,
+      entries: this.#cache.size,
+      audited: this.#audited,
+      auditStale: this.#auditStale,
+      held: this.#holds.waiting,
+      lookupsOpen: this.#pending.size,
+    }
+  }
+
+  #resolve(message: Resolve, reply: Reply): void {
+    const key = message.identifier
+    if (this.#holds.isHeld(key)) {
+      const waits = this.#holds.wait(key, this.#options.loginHoldMax, () => {
+        // Whoever asked may have gone away meanwhile.
+        if (reply.wanted) this.#resolve(message, reply)
+      })
+      if (!waits) reply.to(message, unavailable('too many logins are held back'))
+      return
+    }
+    const hit = this.cached(key)
+    if (hit !== undefined) return reply.to(message, hit)
+    this.#misses++
+    const now = this.#clock.now()
+    const failedUntil = this.#failed.get(key)
+    if (failedUntil !== undefined && now < failedUntil) return this.#give(message, reply, this.#withoutSource(key, now))
+    const pending = this.#pending.get(key)
+    if (pending !== undefined) {
+      pending.waiters.push({ question: message, reply })
+      return
+    }
+    const fresh: Pending = { key, generation: 0, repeats: 0, waiters: [{ question: message, reply }] }
+    this.#pending.set(key, fresh)
+    this.#lookup(fresh)
+  }
+
+  #lookup(pending: Pending): void {
+    pending.generation = this.#generations.current
+    const { self, source } = this.#options
+    source.lookup(pending.key).then(
+      (destination) => self({ type: 'looked-up', pending, result: { destination } }),
+      (error: unknown) => self({ type: 'looked-up', pending, result: { error: asSignalboxError(error, 'SOURCE_UNAVAILABLE') } }),
+    )
+  }
+
+  #lookedUp({ pending, result }: LookedUp): void {
+    // A crash has started afresh since: its waiters have been answered.
+    if (this.#pending.get(pending.key) !== pending) return
+    if (this.#overtaken(pending)) {
+      if (pending.repeats < LOOKUP_REPEATS) {
+        pending.repeats++
+        return this.#lookup(pending)
+      }
+      return this.#answer(pending, { kind: 'unavailable', error: new SignalboxError('ROUTE_VOID', 'the mapping keeps changing') })
+    }
+    const now = this.#clock.now()
+    if ('error' in result) {
+      this.#lookupFailures++
+      this.#failed.set(pending.key, now + Math.min(FAILED_LOOKUP_MS, this.#mapping.negativeTtl))
+      this.#options.report.sourceFailed(result.error)
+      return this.#answer(pending, this.#withoutSource(pending.key, now))
+    }
+    this.#failed.delete(pending.key)
+    this.#options.report.sourceAnswered()
+    const destination = this.#numberOf(pending.key, result.destination)
+    this.#keep(pending.key, destination, now, pending.generation)
+    this.#answer(pending, this.#route(pending.key, destination, pending.generation, 'store'))
+  }
+
+  /** Whether an invalidation, or the doubt that one was missed, came after the lookup began. */
+  #overtaken(pending: Pending): boolean {
+    return this.#generations.voidSince(pending.key, pending.generation) || this.#generations.doubtfulSince(pending.generation)
+  }
+
+  #answer(pending: Pending, route: Route): void {
+    this.#pending.delete(pending.key)
+    for (const { question, reply } of pending.waiters) this.#give(question, reply, route)
+  }
+
+  #give(question: Resolve, reply: Reply, route: Route): void {
+    if (route.kind !== 'unavailable' && route.source === 'stale') this.#staleServed++
+    reply.to(question, route)
+  }
+
+  /** The source can't be asked: a doubtful route if there is one, never a void one; the unknown as configured. */
+  #withoutSource(key: string, now: number): Route {
+    const slot = this.#cache.find(key)
+    if (slot < 0) {
+      if (this.#mapping.onFailure === 'default') {
+        return this.#route(key, NO_MAPPING, this.#generations.current, 'stale')
+      }
+      return unavailable('the mapping source cannot be asked')
+    }
+    if (this.#state(slot, now) === 'void') return unavailable('the mapping has changed and its source cannot be asked')
+    const age = now - this.#cache.storedAt(slot)
+    if (age > this.#life(this.#cache.destination(slot)) + this.#mapping.staleTtl) {
+      return unavailable('the mapping source cannot be asked and the last known route is too old')
+    }
+    return this.#route(key, this.#cache.destination(slot), this.#generations.current, 'stale')
+  }
+
+  #state(slot: number, now: number): 'fresh' | 'doubtful' | 'void' {
+    const destination = this.#cache.destination(slot)
+    const generation = this.#cache.generation(slot)
+    if (destination === VOID || generation < this.#generations.allVoid) return 'void'
+    const age = now - this.#cache.storedAt(slot)
+    if (age >= this.#life(destination) || generation < this.#generations.allDoubtful) return 'doubtful'
+    if (!this.#busUp && age >= this.#options.busDownTtl) return 'doubtful'
+    return 'fresh'
+  }
+
+  #life(destination: number): number {
+    return destination === NO_MAPPING ? this.#mapping.negativeTtl : this.#mapping.positiveTtl
+  }
+
+  #keep(key: string, destination: number, now: number, generation: number): void {
+    if (this.#generations.settling(key, now, this.#mapping.settle)) return
+    this.#cache.store(key, destination, now, generation)
+  }
+
+  #route(identifier: string, destination: number, generation: number, source: OpenRoute['source']): OpenRoute {
+    return destination === NO_MAPPING
+      ? { kind: 'default', identifier, destination: this.#options.defaultDestination(), generation, source }
+      : { kind: 'mapped', identifier, destination, generation, source }
+  }
+
+  #numberOf(key: string, name: string | undefined): number {
+    if (name === undefined) return NO_MAPPING
+    const id = this.#options.destinationId(name)
+    if (id !== undefined) return id
+    this.#options.report.undeclared(key, name)
+    return NO_MAPPING
+  }
+
+  #invalidate(identifiers: readonly string[]): void {
+    const now = this.#clock.now()
+    for (const key of identifiers) {
+      this.#invalidations++
+      this.#generations.invalidate(key, now)
+      this.#failed.delete(key)
+      const slot = this.#cache.peek(key)
+      if (slot >= 0) this.#cache.void(slot)
+      // Where the unknown go to the default while the source fails, it must be remembered that this one is not unknown.
+      else if (this.#mapping.onFailure === 'default') this.#cache.store(key, VOID, now, this.#generations.current)
+    }
+  }
+
+  #invalidateAll(): void {
+    this.#invalidations++
+    this.#generations.invalidateAll(this.#clock.now())
+    this.#failed.clear()
+  }
+
+  #bus(up: boolean): void {
+    if (up && !this.#busUp) this.#generations.doubtAll()
+    this.#busUp = up
+  }
+
+  #audit(): void {
+    const key = this.#cache.sample(this.#options.random())
+    if (key === undefined) return
+    const slot = this.#cache.peek(key)
+    if (slot < 0 || this.#state(slot, this.#clock.now()) !== 'fresh') return
+    const generation = this.#generations.current
+    this.#options.source.lookup(key).then(
+      (destination) => this.#options.self({ type: 'audited', key, generation, destination }),
+      // A lookup for a login will tell of the outage; an audit has nothing to compare with then.
+      () => {},
+    )
+  }
+
+  #compare({ key, generation, destination }: Audited): void {
+    this.#audited++
+    const now = this.#clock.now()
+    const slot = this.#cache.peek(key)
+    if (slot < 0 || this.#state(slot, now) !== 'fresh') return
+    if (this.#generations.voidSince(key, generation) || this.#generations.doubtfulSince(generation)) return
+    const stored = this.#numberOf(key, destination)
+    const cached = this.#cache.destination(slot)
+    if (stored === cached || this.#cache.generation(slot) > generation) return
+    this.#auditStale++
+    this.#options.report.auditStale(key, String(cached), String(stored))
+    this.#invalidate([key])
+  }
+
+  /** Takes in another [mapping]: TTLs and capacity apply from now on. */
+  reconfigure(mapping: MappingConfig): void {
+    const resized = mapping.cacheMaxEntries !== this.#mapping.cacheMaxEntries
+    this.#mapping = mapping
+    if (!resized) return
+    this.#cache = new RouteCache(mapping.cacheMaxEntries)
+    this.#generations.invalidateAll(this.#clock.now())
+  }
+}
+
+function unavailable(message: string): Route {
+  return { kind: 'unavailable', error: new SignalboxError('ROUTE_UNAVAILABLE', message) }
+}
