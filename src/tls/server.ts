@@ -1,0 +1,89 @@
+/**
+ * The server side of TLS towards clients. SecureContexts are made once per certificate and hold the fleet's ticket
+ * keys, so that a session that one worker began is resumed by any other. A handshake costs one TLSSocket over the
+ * given socket; with a single certificate it never comes back into JavaScript before it is done.
+ *
+ * TLSSocket without a tls.Server reports errors as '_tlsError' for as long as it lives (a Server would turn that
+ * off after the handshake), so the one listener that stays on the socket makes an ordinary 'error' and an end of it.
+ */
+import type { Socket } from 'node:net'
+import { TLSSocket, type TLSSocketOptions } from 'node:tls'
+import type { TlsConfig } from '../config/config.ts'
+import { SignalboxError } from '../errors.ts'
+import { CertificateTable, type KeyPair } from './certificates.ts'
+import type { InboundTls } from './inbound.ts'
+import { policyOptions } from './policy.ts'
+
+/** Sessions are resumed by servers of this name only; the same in every worker and instance. */
+const SESSION_CONTEXT = 'signalbox'
+
+/**
+ * TLS towards clients as configured.
+ *
+ * @param ticketKeys 48 bytes, the same in all workers (and, from a file, in all instances)
+ * @param fallback the self-signed certificate for when none is configured
+ * @throws SignalboxError CONFIG_INVALID for certificates, suites or keys that can't be used
+ */
+export function createInboundTls(config: TlsConfig, ticketKeys: Buffer, fallback?: KeyPair): InboundTls {
+  if (ticketKeys.length !== 48) {
+    throw new SignalboxError('CONFIG_INVALID', `ticket keys are 48 bytes, not ${ticketKeys.length}`)
+  }
+  const policy = { ...policyOptions(config), ticketKeys, sessionIdContext: SESSION_CONTEXT }
+  const table = new CertificateTable(config, policy, fallback)
+  const options: TLSSocketOptions = { isServer: true, secureContext: table.default }
+  if (table.byName) options.SNICallback = (name, callback) => callback(null, table.find(name))
+  return { accept: (socket, cancel) => accept(socket, options, cancel) }
+}
+
+function accept(socket: Socket, options: TLSSocketOptions, cancel: AbortSignal): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    if (cancel.aborted) {
+      socket.destroy()
+      reject(cancel.reason)
+      return
+    }
+    if (socket.destroyed) {
+      reject(new SignalboxError('CLIENT_CLOSED', 'the client was gone before the handshake'))
+      return
+    }
+    const secured = new TLSSocket(socket, options)
+    const settle = (): void => {
+      secured.off('secure', onSecure)
+      secured.off('error', onError)
+      secured.off('end', onEnd)
+      secured.off('close', onEnd)
+      cancel.removeEventListener('abort', onAbort)
+    }
+    const fail = (error: unknown): void => {
+      settle()
+      secured.destroy()
+      socket.destroy()
+      reject(error)
+    }
+    const onSecure = (): void => {
+      settle()
+      secured.pause()
+      resolve(secured)
+    }
+    const onError = (error: Error): void =>
+      fail(new SignalboxError('CLIENT_TLS', `handshake failed: ${reasonOf(error)}`, { cause: error }))
+    const onEnd = (): void => fail(new SignalboxError('CLIENT_TLS', 'the client closed during the handshake'))
+    const onAbort = (): void => fail(cancel.reason)
+    secured.on('_tlsError', destroyWith)
+    secured.on('secure', onSecure)
+    secured.on('error', onError)
+    secured.on('end', onEnd)
+    secured.on('close', onEnd)
+    cancel.addEventListener('abort', onAbort)
+  })
+}
+
+function destroyWith(this: TLSSocket, error: Error): void {
+  this.destroy(error)
+}
+
+/** OpenSSL's short reason (`no shared cipher`), else the error's code. */
+function reasonOf(error: Error): string {
+  if ('reason' in error && typeof error.reason === 'string') return error.reason
+  return 'code' in error && typeof error.code === 'string' ? error.code : error.message
+}
