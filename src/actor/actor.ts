@@ -12,7 +12,7 @@ import { asSignalboxError, SignalboxError } from '../errors.ts'
 import { MAILBOX } from '../limits.ts'
 import { Mailbox } from './mailbox.ts'
 import type { MailboxCounters } from './mailbox.ts'
-import type { ActorRef, AnswerOf, Message, Question, Reply } from './message.ts'
+import type { ActorRef, AnswerOf, Message, OfType, Question, Reply } from './message.ts'
 
 /** What an actor does. Implemented by a class that holds the state. */
 export interface Behaviour<M extends Message> {
@@ -94,8 +94,8 @@ class Running<M extends Message> implements RunningActor<M>, LocalRef<M> {
     this.deliver(message, NOBODY)
   }
 
-  ask<Q extends M & Question<unknown>>(question: Q, deadline: number): Promise<AnswerOf<Q>> {
-    return new Promise<AnswerOf<Q>>((resolve, reject) => {
+  ask<T extends M['type']>(question: OfType<M, T> & { readonly type: T }, deadline: number): Promise<AnswerOf<OfType<M, T>>> {
+    return new Promise((resolve, reject) => {
       this.deliver(question, new PendingReply(resolve as (answer: unknown) => void, reject, this.#clock, deadline, this.name, question.type))
     })
   }

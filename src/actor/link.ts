@@ -10,7 +10,7 @@ import type { Clock, Timer } from '../clock.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
 import type { LocalRef } from './actor.ts'
 import { decodeFrame, encodeFrame, errorFromWire, errorToWire } from './frame.ts'
-import type { ActorRef, AnswerOf, Message, Question, Reply } from './message.ts'
+import type { ActorRef, Message, Reply } from './message.ts'
 
 /** The numbers under which actors are known across the IPC. Never reused for another actor. */
 export const ADDRESSES = {
@@ -63,7 +63,7 @@ export class Link {
     const target = ADDRESSES[address]
     return {
       tell: (message) => this.#send('tell', target, 0, message),
-      ask: <Q extends M & Question<unknown>>(question: Q, deadline: number) => this.#ask(target, address, question, deadline),
+      ask: (question, deadline) => this.#ask(target, address, question, deadline),
     }
   }
 
@@ -106,11 +106,11 @@ export class Link {
     this.#batch = []
   }
 
-  #ask<Q extends Question<unknown>>(target: number, name: string, question: Q, deadline: number): Promise<AnswerOf<Q>> {
+  #ask<A>(target: number, name: string, question: Message, deadline: number): Promise<A> {
     if (this.#closed) return Promise.reject(new SignalboxError('ACTOR_GONE', 'the process of the actor is gone'))
     this.#correlation = (this.#correlation % 0xffff_ffff) + 1
     const correlation = this.#correlation
-    return new Promise<AnswerOf<Q>>((resolve, reject) => {
+    return new Promise<A>((resolve, reject) => {
       const timer = this.#options.clock.after(deadline, () => {
         this.#open.delete(correlation)
         reject(new SignalboxError('ACTOR_DEADLINE', `actor ${name} did not answer "${question.type}" within ${deadline} ms`))

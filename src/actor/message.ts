@@ -18,6 +18,9 @@ export interface Question<A> extends Message {
 /** The answer that a question gets. */
 export type AnswerOf<Q> = Q extends { readonly [answer]?: infer A } ? A : never
 
+/** The messages of a catalogue that have this `type`. */
+export type OfType<M extends Message, T extends string> = Extract<M, { readonly type: T }>
+
 /** The way to reach an actor, wherever it lives. The sender cannot tell. */
 export interface ActorRef<M extends Message> {
   /** Sends without an answer. Never throws; what happens when the mailbox is full is the actor's own rule. */
@@ -26,7 +29,7 @@ export interface ActorRef<M extends Message> {
    * Sends and waits for the answer, at most `deadline` milliseconds. Rejects with ACTOR_DEADLINE, ACTOR_MAILBOX_FULL,
    * ACTOR_GONE (process or actor went away), or the SignalboxError that the actor answered with.
    */
-  ask<Q extends M & Question<unknown>>(question: Q, deadline: number): Promise<AnswerOf<Q>>
+  ask<T extends M['type']>(question: OfType<M, T> & { readonly type: T }, deadline: number): Promise<AnswerOf<OfType<M, T>>>
 }
 
 /** How a handler answers a question, now or later. A second answer is ignored; for a `tell` it goes nowhere. */

@@ -1,0 +1,160 @@
+/**
+ * The limits actor: what is counted for the whole instance. It owns the live connections by listener and by client
+ * address, and the penalties of addresses whose logins fail. IPv6 addresses count as their /64.
+ *
+ * `admit` is synchronous for the primary's acceptor, which must decide before a worker is bothered; everything else
+ * comes as a message. A worker that dies takes its counts with it.
+ */
+import ipaddr from 'ipaddr.js'
+import { LRUCache } from 'lru-cache'
+import type { Behaviour } from '../actor/actor.ts'
+import type { Message, Question, Reply } from '../actor/message.ts'
+import type { Clock } from '../clock.ts'
+import type { LimitsConfig, ListenerConfig } from '../config/config.ts'
+import { impossible } from '../errors.ts'
+import type { SignalboxError } from '../errors.ts'
+
+/** From a worker that accepts by itself (`distribution = "kernel"`): connections that began. */
+export interface Opened extends Message {
+  readonly type: 'opened'
+  readonly worker: number
+  readonly connections: readonly { readonly id: number; readonly listener: string; readonly address: string }[]
+}
+/** From a worker: connections that ended. */
+export interface Ended extends Message {
+  readonly type: 'ended'
+  readonly ids: readonly number[]
+}
+/** A login from this address was turned down. Answered with the milliseconds to wait before it is told so. */
+export interface Failed extends Question<number> {
+  readonly type: 'failed'
+  readonly address: string
+}
+export interface WorkerGone extends Message {
+  readonly type: 'worker-gone'
+  readonly worker: number
+}
+export type LimitsMessage = Opened | Ended | Failed | WorkerGone
+
+export type Admission = 'admitted' | 'listener-full' | 'address-full'
+
+interface Connection {
+  readonly listener: string
+  readonly address: string
+  worker: number
+}
+
+/** How often the delay may double. */
+const DOUBLINGS = 3
+/** A failure is forgotten after this long without another. */
+const PENALTY_MEMORY_MS = 300_000
+const PENALTY_ADDRESSES = 50_000
+
+export class Limits implements Behaviour<LimitsMessage> {
+  readonly #limits: LimitsConfig
+  readonly #max = new Map<string, number>()
+  readonly #connections = new Map<number, Connection>()
+  readonly #byListener = new Map<string, number>()
+  readonly #byAddress = new Map<string, number>()
+  readonly #failures: LRUCache<string, number>
+
+  constructor(limits: LimitsConfig, listeners: readonly ListenerConfig[], clock: Clock) {
+    this.#limits = limits
+    for (const listener of listeners) this.#max.set(listener.name, listener.maxConnections)
+    this.#failures = new LRUCache({
+      max: PENALTY_ADDRESSES,
+      ttl: PENALTY_MEMORY_MS,
+      perf: { now: () => clock.now() + 1 },
+    })
+  }
+
+  receive(message: LimitsMessage, reply: Reply): void {
+    switch (message.type) {
+      case 'opened':
+        for (const { id, listener, address } of message.connections) this.register(id, listener, address, message.worker)
+        return
+      case 'ended':
+        for (const id of message.ids) this.release(id)
+        return
+      case 'failed':
+        return reply.to(message, this.#failed(message.address))
+      case 'worker-gone':
+        for (const [id, connection] of this.#connections) if (connection.worker === message.worker) this.release(id)
+        return
+      default:
+        impossible(message)
+    }
+  }
+
+  /** Counts that are wrong would shut honest clients out: end the process rather than guess. */
+  crashed(error: SignalboxError): void {
+    throw error
+  }
+
+  /** Whether one more connection may come in. Doesn't count it yet. */
+  admit(listener: string, address: string): Admission {
+    if ((this.#byListener.get(listener) ?? 0) >= (this.#max.get(listener) ?? 0)) return 'listener-full'
+    const perAddress = this.#limits.maxConnectionsPerIp
+    if (perAddress > 0 && (this.#byAddress.get(addressKey(address)) ?? 0) >= perAddress) return 'address-full'
+    return 'admitted'
+  }
+
+  register(id: number, listener: string, address: string, worker: number): void {
+    const key = this.#limits.maxConnectionsPerIp > 0 ? addressKey(address) : ''
+    this.#connections.set(id, { listener, address: key, worker })
+    add(this.#byListener, listener, 1)
+    if (key !== '') add(this.#byAddress, key, 1)
+  }
+
+  /** The connection went to another worker than it was registered with. */
+  assign(id: number, worker: number): void {
+    const connection = this.#connections.get(id)
+    if (connection !== undefined) connection.worker = worker
+  }
+
+  release(id: number): void {
+    const connection = this.#connections.get(id)
+    if (connection === undefined) return
+    this.#connections.delete(id)
+    add(this.#byListener, connection.listener, -1)
+    if (connection.address !== '') add(this.#byAddress, connection.address, -1)
+  }
+
+  /** Live connections in all. */
+  get connections(): number {
+    return this.#connections.size
+  }
+
+  /** Live connections of one worker. */
+  ofWorker(worker: number): number {
+    let count = 0
+    for (const connection of this.#connections.values()) if (connection.worker === worker) count++
+    return count
+  }
+
+  #failed(address: string): number {
+    const key = addressKey(address)
+    const failures = this.#failures.get(key) ?? 0
+    this.#failures.set(key, failures + 1)
+    return this.#limits.authFailureDelay * 2 ** Math.min(failures, DOUBLINGS)
+  }
+}
+
+function add(counts: Map<string, number>, key: string, by: number): void {
+  const count = (counts.get(key) ?? 0) + by
+  if (count === 0) counts.delete(key)
+  else counts.set(key, count)
+}
+
+/** What an address counts as: itself, IPv4-mapped as IPv4, IPv6 as its /64. */
+export function addressKey(address: string): string {
+  if (!address.includes(':')) return address
+  try {
+    const parsed = ipaddr.process(address)
+    if (parsed.kind() === 'ipv4') return parsed.toString()
+    return `${ipaddr.IPv6.networkAddressFromCIDR(`${parsed.toString()}/64`).toString()}/64`
+  } catch {
+    // Not an address that could be parsed (a zone, say): it counts as itself.
+    return address
+  }
+}

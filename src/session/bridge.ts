@@ -1,0 +1,101 @@
+/**
+ * The bridge: two sockets, bytes unread in both directions, with back-pressure and half-close, until both sides have
+ * ended or either fails. It owns the sockets from here on; at its end both are closed. Node's own idle time-outs (one
+ * list per duration, no timer per session) end a session without a byte in either direction.
+ *
+ * Every byte read from one side is written to the other, and a socket's time-out is refreshed by reads and writes, so
+ * one time-out on the client's socket watches both directions.
+ */
+import type { Socket } from 'node:net'
+
+export type BridgeEnd = 'client' | 'backend' | 'client-error' | 'backend-error' | 'idle' | 'ended'
+
+export interface BridgeResult {
+  /** Who ended it: the side that sent its FIN or failed first, `idle`, or `ended` when `end` was called. */
+  readonly reason: BridgeEnd
+  /** Bytes from the client to the backend and back, counted from the hand-over. */
+  readonly bytesIn: number
+  readonly bytesOut: number
+}
+
+export interface BridgeOptions {
+  readonly client: Socket
+  readonly backend: Socket
+  /** server.bridge_idle, milliseconds. */
+  readonly idle: number
+  /** Called once, when both sockets are closed. */
+  readonly done: (result: BridgeResult) => void
+}
+
+export interface Bridge {
+  /** Ends it at once (kick, drain): nothing is injected. Idempotent. */
+  end(): void
+}
+
+export function bridge({ client, backend, idle, done }: BridgeOptions): Bridge {
+  const startedIn = client.bytesRead
+  const startedOut = backend.bytesRead
+  let reason: BridgeEnd | undefined
+  let open = 2
+
+  const because = (why: BridgeEnd) => {
+    reason ??= why
+  }
+  const destroy = () => {
+    client.destroy()
+    backend.destroy()
+  }
+  const closed = () => {
+    open--
+    if (open > 0) return destroy()
+    done({
+      reason: reason ?? 'ended',
+      bytesIn: client.bytesRead - startedIn,
+      bytesOut: backend.bytesRead - startedOut,
+    })
+  }
+
+  client.on('error', () => {
+    because('client-error')
+    destroy()
+  })
+  backend.on('error', () => {
+    because('backend-error')
+    destroy()
+  })
+  client.once('close', closed)
+  backend.once('close', closed)
+  client.setTimeout(idle, () => {
+    because('idle')
+    destroy()
+  })
+  flow(client, backend, () => because('client'))
+  flow(backend, client, () => because('backend'))
+
+  return {
+    end() {
+      because('ended')
+      destroy()
+    },
+  }
+}
+
+/** One direction: data with back-pressure, then the half-close. */
+function flow(from: Socket, to: Socket, ended: () => void): void {
+  from.on('data', (chunk: Buffer) => {
+    if (!to.write(chunk)) from.pause()
+  })
+  to.on('drain', () => {
+    from.resume()
+  })
+  from.once('end', () => {
+    ended()
+    to.end()
+  })
+  if (from.readableEnded) {
+    ended()
+    to.end()
+  } else {
+    from.resume()
+  }
+}

@@ -1,0 +1,247 @@
+/**
+ * The client's side of a session before the bridge: its socket and its protocol's preauth dialogue, which has no socket
+ * of its own. It turns the dialogue's port into values: `nextLogin` gives the next attempt, `answer` the client's reply
+ * to a relayed challenge. It owns the client's socket until `release`; the dialogue, and with it every credential, is
+ * dropped there.
+ *
+ * Plaintext that came before a TLS upgrade is never used after it: bytes behind STARTTLS end the connection, those in
+ * the dialogue's buffer (the dialogue sees to it) as well as those still in the socket's.
+ */
+import type { Socket } from 'node:net'
+import type { Clock, Timer } from '../clock.ts'
+import { SignalboxError } from '../errors.ts'
+import type { Login, Preauth, PreauthFactory, PreauthPort, Refusal } from '../protocol/protocol.ts'
+import type { InboundTls } from '../tls/inbound.ts'
+
+export interface ClientLegOptions {
+  readonly socket: Socket
+  readonly secure: boolean
+  readonly session: string
+  readonly clientAddress: string
+  readonly localAddress: string
+  readonly factory: PreauthFactory
+  readonly tls: InboundTls
+  readonly clock: Clock
+  readonly cancel: AbortSignal
+  /** listener.preauth_timeout, milliseconds: from here to a complete login command. */
+  readonly timeout: number
+  /** Milliseconds before a refusal is answered (limits.auth_failure_delay and the address's history). */
+  readonly penalty: () => Promise<number>
+  /** The leg is over: the client went away, the dialogue ended, the time is up. Called at most once. */
+  readonly over: (error: SignalboxError | undefined) => void
+}
+
+interface Waiting<T> {
+  readonly resolve: (value: T) => void
+  readonly reject: (error: SignalboxError) => void
+}
+
+export class ClientLeg implements PreauthPort {
+  readonly #options: ClientLegOptions
+  readonly #dialogue: Preauth
+  #socket: Socket
+  #secure: boolean
+  #timer: Timer | undefined
+  #login: Waiting<Login> | undefined
+  #reply: Waiting<Buffer | undefined> | undefined
+  /** A login that came before anyone asked for it. */
+  #ready: Login | undefined
+  #over = false
+  /** The client has sent its FIN. */
+  #ended = false
+  /** A login is on its way: the client's FIN is no reason to stop. */
+  #busy = false
+
+  constructor(options: ClientLegOptions) {
+    this.#options = options
+    this.#socket = options.socket
+    this.#secure = options.secure
+    this.#dialogue = options.factory.open(this, options)
+  }
+
+  get secure(): boolean {
+    return this.#secure
+  }
+
+  /** Greets the client and begins to read. */
+  start(): void {
+    this.#attach()
+    this.#startTimer()
+    this.#dialogue.start()
+  }
+
+  /** The next attempt to log in. Rejects with why the leg is over. */
+  nextLogin(): Promise<Login> {
+    this.#busy = false
+    if (this.#ready !== undefined) {
+      const login = this.#ready
+      this.#ready = undefined
+      this.#busy = true
+      return Promise.resolve(login)
+    }
+    return new Promise((resolve, reject) => {
+      this.#login = { resolve, reject }
+      if (this.#ended) this.#finish(new SignalboxError('CLIENT_CLOSED', 'the client closed the connection'))
+    })
+  }
+
+  /** Passes a backend's challenge on and waits for what the client says to it. */
+  challenge(challenge: Buffer): Promise<Buffer | undefined> {
+    return new Promise((resolve, reject) => {
+      this.#reply = { resolve, reject }
+      this.#dialogue.challenge(challenge)
+    })
+  }
+
+  refused(refusal: Refusal): void {
+    this.#startTimer()
+    this.#dialogue.refused(refusal)
+  }
+
+  unavailable(): void {
+    this.#startTimer()
+    this.#dialogue.unavailable()
+  }
+
+  expire(reason: 'timeout' | 'shutdown'): void {
+    this.#dialogue.expire(reason)
+  }
+
+  /** After a login was taken: the socket, paused and without listeners of ours, and the bytes for the backend. */
+  release(): { readonly socket: Socket; readonly behind: Buffer } {
+    this.#over = true
+    this.#timer?.cancel()
+    const behind = this.#dialogue.accepted()
+    this.#detach()
+    return { socket: this.#socket, behind }
+  }
+
+  /** Stops at once; a waiting `nextLogin` or `challenge` rejects with `error`. Idempotent. */
+  destroy(error: SignalboxError): void {
+    this.#finish(error)
+    this.#socket.destroy()
+  }
+
+  // ---- PreauthPort ----
+
+  write(bytes: Buffer): void {
+    if (!this.#socket.destroyed) this.#socket.write(bytes)
+  }
+
+  startTls(): void {
+    this.#detach()
+    // The dialogue saw nothing behind the command, but the socket may hold what came since.
+    if (this.#socket.readableLength > 0) {
+      this.destroy(new SignalboxError('CLIENT_PROTOCOL', 'plaintext was sent behind STARTTLS'))
+      return
+    }
+    this.#options.tls.accept(this.#socket, this.#options.cancel).then(
+      (secured) => {
+        this.#socket = secured
+        if (this.#over) {
+          secured.destroy()
+          return
+        }
+        this.#secure = true
+        this.#attach()
+        this.#dialogue.secured()
+      },
+      (error: SignalboxError) => this.#finish(error),
+    )
+  }
+
+  login(login: Login): void {
+    this.#timer?.cancel()
+    if (this.#login === undefined) {
+      this.#ready = login
+      return
+    }
+    const { resolve } = this.#login
+    this.#login = undefined
+    this.#busy = true
+    resolve(login)
+  }
+
+  respond(answer: Buffer | undefined): void {
+    const waiting = this.#reply
+    this.#reply = undefined
+    waiting?.resolve(answer)
+  }
+
+  deny(answer: Buffer, final: boolean): void {
+    const { penalty, clock } = this.#options
+    void penalty().then((delay) => {
+      clock.after(delay, () => {
+        if (this.#over) return
+        if (final) {
+          this.close(answer, new SignalboxError('CLIENT_TOO_MANY_ATTEMPTS', 'too many failed logins on one connection'))
+        } else {
+          this.write(answer)
+          this.#dialogue.resume()
+        }
+      }, { keepAlive: true })
+    })
+  }
+
+  close(last: Buffer, error: SignalboxError | undefined): void {
+    if (this.#over) return
+    if (last.length > 0) this.write(last)
+    // What the client still sends is of no interest; without reading on, its reset could overtake our last words.
+    this.#socket.removeAllListeners('data')
+    this.#socket.resume()
+    this.#socket.destroySoon()
+    this.#finish(error)
+  }
+
+  // ---- the socket ----
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#dialogue.receive(chunk)
+  }
+
+  readonly #onEnd = (): void => {
+    this.#ended = true
+    if (!this.#busy) this.destroy(new SignalboxError('CLIENT_CLOSED', 'the client closed the connection'))
+  }
+
+  readonly #onError = (error: Error): void => {
+    this.destroy(new SignalboxError('CLIENT_CLOSED', 'the client reset the connection', { cause: error }))
+  }
+
+  readonly #onClose = (): void => {
+    this.#finish(new SignalboxError('CLIENT_CLOSED', 'the client closed the connection'))
+  }
+
+  #attach(): void {
+    this.#socket.on('data', this.#onData)
+    this.#socket.on('end', this.#onEnd)
+    this.#socket.on('error', this.#onError)
+    this.#socket.on('close', this.#onClose)
+    this.#socket.resume()
+  }
+
+  #detach(): void {
+    this.#socket.pause()
+    this.#socket.off('data', this.#onData)
+    this.#socket.off('end', this.#onEnd)
+    this.#socket.off('error', this.#onError)
+    this.#socket.off('close', this.#onClose)
+  }
+
+  #startTimer(): void {
+    this.#timer?.cancel()
+    this.#timer = this.#options.clock.after(this.#options.timeout, () => this.#dialogue.expire('timeout'))
+  }
+
+  #finish(error: SignalboxError | undefined): void {
+    if (this.#over) return
+    this.#over = true
+    this.#timer?.cancel()
+    const reason = error ?? new SignalboxError('CLIENT_CLOSED', 'the client logged out')
+    this.#login?.reject(reason)
+    this.#reply?.reject(reason)
+    this.#login = undefined
+    this.#reply = undefined
+    this.#options.over(error)
+  }
+}
