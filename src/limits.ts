@@ -12,6 +12,8 @@ export const IMAP_LITERALS = 65_536
 export const IMAP_LITERAL_MINUS = 4_096
 /** Longest IMAP tag. */
 export const IMAP_TAG = 64
+/** A bearer token that is read for the account's name; a longer one is routed without. */
+export const TOKEN = 65_536
 /** A SASL message as base64 on one line (RFC 4954 §4.6). */
 export const SASL_LINE = 12_288
 /** Commands that one connection may send before it has logged in. */
@@ -28,6 +30,10 @@ export const PIPELINED_BEHIND_LOGIN = 65_536
 export const IDENTIFIER = 512
 /** A line of a mapping file. */
 export const MAPPING_LINE = 4_096
+/** A mapping file, and the table made of it (40 million lines of 50 bytes). */
+export const MAPPING_FILE = 2_147_483_648
+/** Changes on top of the file source's table that make it build a new one in the background. */
+export const MAPPING_OVERLAY = 4_096
 /** Mistakes of a mapping file that are named one by one. */
 export const MAPPING_MISTAKES = 20
 /** Differences of a reload above which everything is invalidated instead. */
@@ -74,6 +80,28 @@ export const DEATHS_WINDOW_MS = 10_000
 // DNS
 /** How long an answer of the resolver is used before it is asked again. */
 export const DNS_TTL_MS = 5_000
+/** How long a dial waits for a new answer while an older good one is at hand. */
+export const DNS_STALE_WAIT_MS = 500
+
+// Backend connections
+/** Pause between two tries to reach a destination, before jitter of a quarter either way. */
+export const BACKEND_RETRY_MS = 200
+/** Head start of one address over the next of the same host (RFC 8305 §8, "Connection Attempt Delay"). */
+export const CONNECT_STAGGER_MS = 250
+/** TCP keepalive on both legs: idle time, pause between probes, probes. */
+export const KEEPALIVE_IDLE_MS = 120_000
+export const KEEPALIVE_INTERVAL_MS = 30_000
+export const KEEPALIVE_PROBES = 4
+/** TLS sessions kept per destination and port for resumption. */
+export const TLS_SESSIONS = 4
+/** How long after its full handshake a backend's certificate is trusted to be still the same. */
+export const TLS_SESSION_MS = 3_600_000
+
+// TLS towards clients
+/** Life of the session tickets that clients get, in seconds; their keys change every 24 h. */
+export const TLS_TICKET_SECONDS = 43_200
+/** Names in the table that certificates are chosen from. */
+export const SNI_NAMES = 100_000
 
 // Management API
 /** Head of a request. */
@@ -82,8 +110,27 @@ export const ADMIN_HEAD = 16_384
 export const ADMIN_BODY = 1_048_576
 /** Addresses whose failed authentications are counted. */
 export const LOCKOUT_ADDRESSES = 10_000
+/** Connections to the management API at the same time, in all and from one address (IPv6: one /64). */
+export const ADMIN_CONNECTIONS = 512
+export const ADMIN_CONNECTIONS_PER_ADDRESS = 64
+/** A management client's TLS handshake, the head of its request, its whole request, and the pause between two requests. */
+export const ADMIN_HANDSHAKE_MS = 10_000
+export const ADMIN_HEAD_MS = 10_000
+export const ADMIN_REQUEST_MS = 30_000
+export const ADMIN_KEEPALIVE_MS = 30_000
 /** Seconds of a delay at most. */
 export const DELAY_SECONDS = 120
+
+// Log
+/** A log line: what a pipe takes in one piece (PIPE_BUF), since several processes write to the same one. */
+export const LOG_LINE = 4_096
+/** Lines waiting for a slow reader of the log; beyond that lines are dropped and counted. */
+export const LOG_BUFFER = 4 * 1024 * 1024
+/** How long a line waits for others to be written with it, and how long the end of a process waits for the log. */
+export const LOG_FLUSH_MS = 100
+export const LOG_END_MS = 2_000
+/** Accounts whose redacted form is remembered, per process. */
+export const REDACTIONS_REMEMBERED = 4_096
 
 // Descriptors
 /** Descriptors kept free so that a full house can still be told so. */

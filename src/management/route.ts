@@ -1,0 +1,174 @@
+/**
+ * What a route is: plain data (method, path, summary, parameters, answers) and one function from read parameters to an
+ * Answer. Routes know neither fastify nor sockets. `describe` gives the same data as the schema that fastify serialises
+ * answers with and that a description of the whole API can be collected from.
+ */
+import { badParameter } from './answer.ts'
+import type { Answer } from './answer.ts'
+import type { Operations } from './operations.ts'
+import { parseQuery } from './parameters.ts'
+import type { Account, Parameter } from './parameters.ts'
+
+export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
+export type Schema = Readonly<Record<string, unknown>>
+
+type Parameters = Readonly<Record<string, Parameter<unknown>>>
+type Values<P extends Parameters> = { readonly [K in keyof P]: P[K] extends Parameter<infer T> ? T : never }
+
+interface RouteFacts {
+  readonly method: Method
+  readonly path: string
+  readonly summary: string
+  /** Needs no token and is never locked out. */
+  readonly open?: boolean
+  /** Name of the change in the audit log; absent: nothing is changed. */
+  readonly change?: string
+  /** Status → what it means, and the JSON that goes with it. Statuses that every route shares are added. */
+  readonly answers: Readonly<Record<number, { readonly description: string; readonly json?: Schema; readonly text?: boolean }>>
+}
+
+export interface RouteDefinition<P extends Parameters> extends RouteFacts {
+  readonly parameters: P
+  handle(values: Values<P>, operations: Operations): Answer | Promise<Answer>
+}
+
+/** A request whose parameters were read: who it is about, and how to carry it out. */
+export interface Prepared {
+  /** Normalised; undefined when the route has no account, or none could be read. */
+  readonly account: string | undefined
+  readonly destination: string | undefined
+  /** What the route does; for a bad parameter only the answer that says so. Never called twice. */
+  carryOut(): Promise<Answer>
+}
+
+export interface Route extends RouteFacts {
+  readonly parameters: Parameters
+  /** Reads the parameters from the request target; nothing is carried out yet. */
+  prepare(target: string, operations: Operations): Prepared
+}
+
+/** Makes a route of its definition. */
+export function route<P extends Parameters>(definition: RouteDefinition<P>): Route {
+  const { handle, ...facts } = definition
+  return {
+    ...facts,
+    prepare(target, operations) {
+      const values = new Map<string, unknown>()
+      const mistake = readParameters(definition.parameters, target, operations, values)
+      const account = values.get('identifier')
+      const destination = values.get('destination')
+      return {
+        account: isAccount(account) ? account.normalized : undefined,
+        destination: typeof destination === 'string' ? destination : undefined,
+        // Without a mistake every parameter's name has a value of that parameter's own type.
+        carryOut: async () => mistake ?? handle(Object.fromEntries(values) as Values<P>, operations),
+      }
+    },
+  }
+}
+
+/** Puts the parameters' values into `values` up to the first mistake, which it gives. */
+function readParameters(
+  parameters: Parameters,
+  target: string,
+  operations: Operations,
+  values: Map<string, unknown>,
+): Answer | undefined {
+  const query = parseQuery(target)
+  if (!query.ok) return query.answer
+  for (const [name, parameter] of Object.entries(parameters)) {
+    const reading = parameter.read(query.values.get(name), operations)
+    if (!reading.ok) return badParameter(name, reading.mistake)
+    values.set(name, reading.value)
+  }
+  return undefined
+}
+
+function isAccount(value: unknown): value is Account {
+  return typeof value === 'object' && value !== null && 'normalized' in value && typeof value.normalized === 'string'
+}
+
+const FAILURE: Schema = {
+  type: 'object',
+  required: ['error', 'code'],
+  properties: { error: { type: 'string' }, code: { type: 'string' } },
+  additionalProperties: true,
+}
+
+const SHARED = {
+  400: 'A parameter is missing or bad; the sentence names it.',
+  401: 'No valid bearer token.',
+  413: 'The body is larger than this API reads.',
+  429: 'This address failed to authenticate too often; Retry-After says for how long.',
+  500: 'A mistake of the proxy; the log has more under the id given.',
+} as const
+
+/** Summary, parameters and answers in the shape that fastify takes as a route's `schema` and OpenAPI as an operation. */
+export function describe(of: Route): {
+  readonly summary: string
+  readonly querystring: Schema
+  readonly response: Readonly<Record<string, Schema>>
+} {
+  const properties = Object.fromEntries(
+    Object.entries(of.parameters).map(([name, { schema, description }]) => [name, { ...schema, description }]),
+  )
+  const required = Object.entries(of.parameters).flatMap(([name, parameter]) => (parameter.required ? [name] : []))
+  const response: Record<string, Schema> = {}
+  for (const [status, description] of Object.entries(SHARED)) {
+    if (of.open === true && status !== '413' && status !== '500') continue
+    response[status] = answerSchema(description, FAILURE, true)
+  }
+  for (const [status, { description, json, text }] of Object.entries(of.answers)) {
+    response[status] = answerSchema(description, json ?? FAILURE, text ?? true)
+  }
+  return { summary: of.summary, querystring: { type: 'object', properties, required }, response }
+}
+
+function answerSchema(description: string, json: Schema, text: boolean): Schema {
+  return {
+    description,
+    content: {
+      'application/json': { schema: json },
+      ...(text ? { 'text/plain': { schema: { type: 'string' } } } : {}),
+    },
+  }
+}
+
+const CONFIRMATION = {
+  workers: { type: 'integer' },
+  workers_expected: { type: 'integer' },
+  peers: {
+    type: 'array',
+    items: {
+      type: 'object',
+      properties: { instance: { type: 'string' }, acknowledged: { type: 'boolean' } },
+      required: ['instance', 'acknowledged'],
+    },
+  },
+  unconfirmed: { type: 'array', items: { type: 'string' } },
+  bus: { type: 'string', enum: ['none', 'up', 'down'] },
+} as const
+
+/** Answers that every confirmed change has: 200 with `facts` of its own, and 504. */
+export function changeAnswers(description: string, facts: Readonly<Record<string, Schema>> = {}): RouteFacts['answers'] {
+  return {
+    200: {
+      description,
+      json: { type: 'object', required: ['result'], properties: { result: { type: 'string' }, ...facts, ...CONFIRMATION } },
+    },
+    503: { description: 'The mapping source, or a worker, could not be asked.' },
+    504: {
+      description: 'Committed, but not every worker of this instance has confirmed.',
+      json: {
+        type: 'object',
+        required: ['error', 'code'],
+        properties: { error: { type: 'string' }, code: { type: 'string' }, ...facts, ...CONFIRMATION },
+      },
+    },
+  }
+}
+
+/** JSON Schema of an object that has all of these properties. */
+export function objectOf(properties: Readonly<Record<string, Schema>>): Schema {
+  return { type: 'object', required: Object.keys(properties), properties }
+}
