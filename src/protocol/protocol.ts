@@ -61,6 +61,11 @@ export interface Refusal {
    * (IMAP), `-ERR [AUTH] …` (POP3). Undefined: the generic refusal (hide_auth_errors).
    */
   readonly text: Buffer | undefined
+  /**
+   * The backend could not decide for the moment (IMAP `NO [UNAVAILABLE]`, RFC 5530): not the client's failure, so it
+   * is answered with `text` at once and no attempt is counted.
+   */
+  readonly temporary?: boolean
 }
 
 /** Where the preauth dialogue speaks to. All calls are made synchronously from within the dialogue's own methods. */
