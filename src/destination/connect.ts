@@ -1,0 +1,114 @@
+/**
+ * TCP to a destination. Several addresses are tried with a head start of CONNECT_STAGGER_MS each, the first connection
+ * wins (RFC 8305, "Happy Eyeballs"). Node's own autoSelectFamily is not used: it gives an address up when the next
+ * one's turn comes, so that two slow addresses both fail, and it can't bind to a local address per family.
+ *
+ * Sockets come without Nagle's algorithm, with keepalive, and half-open: a backend that has said all may still listen.
+ */
+import { connect, type Socket, type TcpNetConnectOpts } from 'node:net'
+import type { Clock, Timer } from '../clock.ts'
+import { SignalboxError } from '../errors.ts'
+import { CONNECT_STAGGER_MS, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES } from '../limits.ts'
+import type { Address } from './dns.ts'
+import type { Halt } from './halt.ts'
+
+export interface ConnectTarget {
+  /** In the order to try them; at least one. */
+  readonly addresses: readonly Address[]
+  readonly port: number
+  /** The local address to connect from, for a family; undefined: the system's choice. */
+  readonly localAddress: (family: 4 | 6) => string | undefined
+}
+
+/**
+ * Connects to the first address that answers. The socket is paused and has no listeners. Rejects with BACKEND_CONNECT
+ * (its cause: the system's errors), or the reason of `halt`.
+ */
+export function connectTcp(target: ConnectTarget, clock: Clock, halt: Halt): Promise<Socket> {
+  return halt.step((resolve, reject) => {
+    const race = new Race(target, clock, resolve, reject)
+    race.next()
+    return () => race.stop()
+  })
+}
+
+class Race {
+  readonly #target: ConnectTarget
+  readonly #clock: Clock
+  readonly #won: (socket: Socket) => void
+  readonly #lost: (error: SignalboxError) => void
+  readonly #running = new Set<Socket>()
+  readonly #errors: Error[] = []
+  #tried = 0
+  #headStart: Timer | undefined
+
+  constructor(target: ConnectTarget, clock: Clock, won: (socket: Socket) => void, lost: (error: SignalboxError) => void) {
+    this.#target = target
+    this.#clock = clock
+    this.#won = won
+    this.#lost = lost
+  }
+
+  /** Starts the next address beside those that are still trying. */
+  next(): void {
+    this.#headStart?.cancel()
+    this.#headStart = undefined
+    const address = this.#target.addresses[this.#tried++]
+    if (address === undefined) return
+    const socket = open(address, this.#target)
+    this.#running.add(socket)
+    socket.once('connect', () => {
+      this.#running.delete(socket)
+      this.stop()
+      socket.removeAllListeners('error')
+      this.#won(socket)
+    })
+    socket.on('error', (error) => {
+      if (!this.#running.delete(socket)) return
+      this.#errors.push(error)
+      this.#failed()
+    })
+    if (this.#tried < this.#target.addresses.length) {
+      this.#headStart = this.#clock.after(CONNECT_STAGGER_MS, () => this.next())
+    }
+  }
+
+  /** Gives up all attempts. */
+  stop(): void {
+    this.#headStart?.cancel()
+    for (const socket of this.#running) socket.destroy()
+    this.#running.clear()
+  }
+
+  #failed(): void {
+    if (this.#tried < this.#target.addresses.length) {
+      this.next()
+    } else if (this.#running.size === 0) {
+      this.#lost(connectError(this.#errors))
+    }
+  }
+}
+
+function open({ address, family }: Address, { port, localAddress }: ConnectTarget): Socket {
+  const options: TcpNetConnectOpts = {
+    host: address,
+    port,
+    family,
+    noDelay: true,
+    allowHalfOpen: true,
+    autoSelectFamily: false,
+  }
+  const local = localAddress(family)
+  if (local !== undefined) options.localAddress = local
+  const socket = connect(options)
+  // Kept by the socket until it is connected.
+  socket.setKeepAlive(true, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES)
+  socket.pause()
+  return socket
+}
+
+function connectError(errors: readonly Error[]): SignalboxError {
+  const last = errors.at(-1)
+  const cause = errors.length > 1 ? new AggregateError(errors, 'no address could be reached') : last
+  return new SignalboxError('BACKEND_CONNECT', last?.message ?? 'no address could be reached', { cause })
+}
