@@ -337,7 +337,7 @@ export class ImapBackend implements BackendDialogue {
     if (list === undefined) {
       this.#accept(tag, text, untagged)
     } else if (responseCode(text.slice(3)) === undefined) {
-      this.#accept(tag, `OK [CAPABILITY ${list}] ${text.slice(3)}`, untagged)
+      this.#accept(tag, `OK [CAPABILITY ${list}] ${text.slice(3) || 'Logged in'}`, untagged)
     } else {
       // One code is all that a status response can carry.
       untagged.push(Buffer.from(`* CAPABILITY ${list}\r\n`, 'latin1'))
