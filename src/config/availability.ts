@@ -1,0 +1,100 @@
+/**
+ * What the schema knows but Signalbox cannot do yet. Such a key is refused when a file sets it: a setting that is
+ * silently ignored would be worse than none. When a feature lands its line here goes, and nothing else changes; the
+ * documentation marks what stands here.
+ */
+import { show, type Report } from './mistake.ts'
+import { legsOf } from './references.ts'
+import type { Section } from './section.ts'
+import type { Tables } from './tables.ts'
+
+export interface NotYet {
+  /** Path of the table in the schema. */
+  readonly table: string
+  /** The key in it; undefined: the whole table. */
+  readonly key?: string
+  /** Values that work already; undefined: none. */
+  readonly except?: readonly (string | boolean)[]
+  /** Names (of a protocol leg) that this is about; undefined: all. */
+  readonly names?: readonly string[]
+}
+
+export const NOT_YET: readonly NotYet[] = [
+  { table: 'server', key: 'proxy_ttl' },
+  { table: 'server', key: 'roll_grace' },
+  { table: 'tls', key: 'ticket_key_file' },
+  { table: 'listener.<name>', key: 'protocol', except: ['imap'] },
+  { table: 'listener.<name>', key: 'proxy_protocol', except: ['off'] },
+  { table: 'listener.<name>', key: 'proxy_trusted' },
+  { table: 'listener.<name>', key: 'forwarded' },
+  { table: 'destination.<name>', key: 'forwarding', except: ['none'] },
+  { table: 'destination.<name>', key: 'proxy_protocol', except: [false] },
+  { table: 'destination.<name>', key: 'forwarded' },
+  { table: 'destination.<name>', key: 'tls_client_cert' },
+  { table: 'destination.<name>', key: 'tls_client_key' },
+  { table: 'destination.<name>', key: 'source_ips' },
+  { table: 'destination.<name>', key: 'max_connections' },
+  { table: 'destination.<name>.protocol.<protocol>', key: 'forwarding', except: ['none'], names: ['imap'] },
+  { table: 'mapping', key: 'source', except: ['file'] },
+  { table: 'mapping.file', key: 'shared' },
+  { table: 'mapping.redis' },
+  { table: 'mapping.sql' },
+  { table: 'capabilities.pop3' },
+  { table: 'capabilities.submission' },
+  { table: 'capabilities.managesieve' },
+  { table: 'http' },
+  { table: 'http.route[]' },
+  { table: 'http.route[].extract' },
+  { table: 'admin', key: 'metrics_open' },
+  { table: 'cluster', key: 'bus' },
+  { table: 'cluster', key: 'channel' },
+  { table: 'cluster', key: 'secret' },
+  { table: 'limits', key: 'max_sessions_per_account' },
+  { table: 'limits', key: 'max_preauth_memory' },
+]
+
+/** Protocols whose legs are used already: only of them must the effective forwarding be one that works. */
+const LEGS_IN_USE = ['imap']
+
+const MESSAGE = 'not available yet'
+
+/** Refuses what is set and cannot be done yet. */
+export function checkAvailability(tables: Tables, report: Report): void {
+  for (const section of tables.present()) {
+    const whole = NOT_YET.find((entry) => entry.table === section.definition.path && entry.key === undefined)
+    if (whole !== undefined) {
+      // The parts of a refused table are refused with it: one mistake says enough.
+      if (section.definition.path === 'http.route[].extract') continue
+      if (section.definition.path === 'http' && section.keysSet.size === 0 && tables.all('http.route[]').length > 0) continue
+      report.mistakes.push({ path: section.path(), message: MESSAGE })
+      continue
+    }
+    for (const key of section.keysSet) checkKey(section, key, report)
+  }
+  checkForwardingInUse(tables, report)
+}
+
+function checkKey(section: Section, key: string, report: Report): void {
+  const entry = NOT_YET.find((candidate) => candidate.table === section.definition.path && candidate.key === key)
+  if (entry === undefined || entry.names?.includes(section.name) === false) return
+  const value = section.raw(key)
+  // A value that is wrong in itself has been reported as such.
+  if (value === undefined || entry.except?.some((good) => good === value) === true) return
+  const allowed = entry.except?.map((good) => JSON.stringify(good)).join(', ')
+  const mistake = { path: section.path(key), message: MESSAGE }
+  if (allowed === undefined) report.mistakes.push(mistake)
+  else report.mistakes.push({ ...mistake, found: show(value), allowed })
+}
+
+/** proxy_protocol is true by default, so a leg in use announces clients by PROXY headers unless the file says otherwise. */
+function checkForwardingInUse(tables: Tables, report: Report): void {
+  const possible = NOT_YET.every((entry) => entry.table !== 'destination.<name>' || entry.key !== 'proxy_protocol')
+  if (possible) return
+  for (const destination of tables.all('destination.<name>')) {
+    if (destination.isSet('forwarding') || destination.isSet('proxy_protocol')) continue
+    const announcing = legsOf(tables, destination.name).filter((leg) => LEGS_IN_USE.includes(leg.name) && !leg.isSet('forwarding'))
+    if (announcing.length === 0) continue
+    const message = `its ${announcing.map((leg) => leg.name).join(' and ')} leg would send PROXY headers (the default), which is ${MESSAGE}`
+    report.mistakes.push({ path: destination.path(), message, allowed: 'set proxy_protocol = false or forwarding = "none"' })
+  }
+}

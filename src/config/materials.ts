@@ -1,0 +1,98 @@
+/**
+ * What a configuration holds by reference, read from disk: certificates, keys, bundles, the management token. Reading
+ * is apart from building, so that the files' mistakes are collected like all others.
+ */
+import type { FromEnvironment } from './environment.ts'
+import { readBundle, readCertificate, readNamedFile, type CertificateFiles } from './files.ts'
+import { TOKEN } from './format-values.ts'
+import type { Report } from './mistake.ts'
+import type { Section } from './section.ts'
+import type { Tables } from './tables.ts'
+
+export interface Materials {
+  /** By certificate name. */
+  readonly certificates: ReadonlyMap<string, CertificateFiles>
+  /** By destination name. */
+  readonly clients: ReadonlyMap<string, CertificateFiles>
+  readonly bundles: ReadonlyMap<string, string>
+  readonly token: string | undefined
+}
+
+/** A TLS ticket key is that many bytes (Node's `ticketKeys`). */
+const TICKET_KEY = 48
+
+/** Reads everything. What is missing from the result has been reported or was not asked for. */
+export async function readMaterials(
+  tables: Tables,
+  environment: FromEnvironment,
+  wall: number,
+  report: Report,
+): Promise<Materials> {
+  const certificates = new Map<string, CertificateFiles>()
+  const clients = new Map<string, CertificateFiles>()
+  const bundles = new Map<string, string>()
+  for (const section of tables.all('tls.certificate.<name>')) {
+    const files = await readCertificate(section, { cert: 'cert', key: 'key' }, wall, report)
+    if (files === undefined) continue
+    certificates.set(section.name, files)
+    if (!section.isSet('subjects') && files.subjects.length === 0) {
+      report.warnings.push(`The certificate in ${section.path('cert')} names no host: it serves only as the default.`)
+    }
+  }
+  for (const section of tables.all('destination.<name>')) {
+    if (section.isSet('tls_client_cert') && section.isSet('tls_client_key')) {
+      const files = await readCertificate(section, { cert: 'tls_client_cert', key: 'tls_client_key' }, wall, report)
+      if (files !== undefined) clients.set(section.name, files)
+    }
+    const bundle = await readBundle(section, 'tls_ca', report)
+    if (bundle !== undefined) bundles.set(section.name, bundle)
+  }
+  warnAboutSelfSigned(tables, report)
+  await checkTicketKey(tables.one('tls'), report)
+  return { certificates, clients, bundles, token: await readToken(tables.one('admin'), environment, report) }
+}
+
+function warnAboutSelfSigned(tables: Tables, report: Report): void {
+  if (tables.all('tls.certificate.<name>').length > 0) return
+  const needed = tables.one('admin').present || tables.all('listener.<name>').some((listener) => listener.text('tls') !== 'plain')
+  if (needed) report.warnings.push('There is no [tls.certificate.<name>]: a self-signed certificate is made at start, which clients will not trust.')
+}
+
+async function checkTicketKey(tls: Section, report: Report): Promise<void> {
+  const bytes = await readNamedFile(tls, 'ticket_key_file', report)
+  if (bytes === undefined || bytes.length === TICKET_KEY) return
+  const message = `the file must hold ${TICKET_KEY} bytes, it holds ${bytes.length}`
+  report.mistakes.push({ path: tls.path('ticket_key_file'), message })
+}
+
+/** The environment's token, else the file's, else the one in the configuration. */
+async function readToken(admin: Section, environment: FromEnvironment, report: Report): Promise<string | undefined> {
+  if (!admin.present) return undefined
+  const least = admin.number('min_token_len') ?? 0
+  if (environment.adminToken !== undefined) return longEnough(environment.adminToken, 'PROXY_ADMIN_TOKEN', least, report)
+  const path = admin.path('bearer_token_file')
+  if (admin.isSet('bearer_token_file')) {
+    if (admin.isSet('bearer_token')) report.warnings.push(`${admin.path('bearer_token')} is not used, because bearer_token_file is set.`)
+    const bytes = await readNamedFile(admin, 'bearer_token_file', report)
+    if (bytes === undefined) return undefined
+    // Editors and `echo` end a file with a line break.
+    const token = bytes.toString('utf8').trim()
+    const wrong = TOKEN.check(token)
+    if (wrong === undefined) return longEnough(token, path, least, report)
+    report.mistakes.push({ path, message: `the token in it is ${wrong}`, allowed: TOKEN.allowed })
+    return undefined
+  }
+  if (admin.isSet('bearer_token')) {
+    const token = admin.text('bearer_token')
+    return token === undefined ? undefined : longEnough(token, admin.path('bearer_token'), least, report)
+  }
+  const allowed = 'bearer_token_file, bearer_token, or PROXY_ADMIN_TOKEN in the environment'
+  report.mistakes.push({ path, message: 'a token is needed', allowed })
+  return undefined
+}
+
+function longEnough(token: string, path: string, least: number, report: Report): string | undefined {
+  if (token.length >= least) return token
+  report.mistakes.push({ path, message: `the token has ${token.length} characters, min_token_len is ${least}` })
+  return undefined
+}
