@@ -1,6 +1,7 @@
 /**
  * Drives a dialogue with recorded port calls, so that one dialogue fed in different pieces can be compared. Writes are
- * joined; what the session would answer comes from a script, at once ("eager") as a fast backend would.
+ * joined; what the session would answer comes from a script, after the piece was read ('later') or from within the
+ * dialogue's own call ('within').
  */
 import type {
   BackendDialogue,
@@ -22,6 +23,8 @@ export type Verdict =
   | { readonly do: 'refuse'; readonly refusal: Refusal }
   | { readonly do: 'unavailable' }
   | { readonly do: 'challenge'; readonly challenge: Buffer }
+
+export type When = 'later' | 'within'
 
 export const ACCEPT: Verdict = { do: 'accept' }
 export const REFUSE: Verdict = { do: 'refuse', refusal: { text: Buffer.from('NO [AUTHENTICATIONFAILED] no') } }
@@ -61,15 +64,20 @@ export function runPreauth(
   secure: boolean,
   pieces: readonly Buffer[],
   verdicts: readonly Verdict[] = [],
+  when: When = 'later',
 ): PreauthRun {
   const recording = new Recording()
   const { calls } = recording
   const pending: (() => void)[] = []
+  const react = (work: () => void): void => {
+    if (when === 'within') work()
+    else pending.push(work)
+  }
   let next = 0
   const judge = (): void => {
     const verdict = verdicts[next++]
     if (verdict === undefined) return
-    pending.push(() => {
+    react(() => {
       switch (verdict.do) {
         case 'accept':
           recording.write('behind', dialogue.accepted())
@@ -90,7 +98,7 @@ export function runPreauth(
       write: (bytes) => recording.write('write', bytes),
       startTls: () => {
         calls.push(['startTls'])
-        pending.push(() => dialogue.secured())
+        react(() => dialogue.secured())
       },
       login: (login) => {
         calls.push(['login', plainLogin(login)])
@@ -102,7 +110,7 @@ export function runPreauth(
       },
       deny: (answer, final) => {
         calls.push(['deny', answer.toString('latin1'), final])
-        if (!final) pending.push(() => dialogue.resume())
+        if (!final) react(() => dialogue.resume())
       },
       close: (last, error) => {
         calls.push(['close', last.toString('latin1'), error?.code])
@@ -138,21 +146,26 @@ export function runBackend(
   turns: readonly (readonly Buffer[])[],
   login: Login,
   answers: readonly (Buffer | undefined)[] = [],
+  when: When = 'later',
 ): BackendRun {
   const recording = new Recording()
   const { calls } = recording
   const pending: (() => void)[] = []
+  const react = (work: () => void): void => {
+    if (when === 'within') work()
+    else pending.push(work)
+  }
   let over = false
   let answered = 0
   const port: BackendPort = {
     write: (bytes) => recording.write('write', bytes),
     startTls: () => {
       calls.push(['startTls'])
-      pending.push(() => dialogue.secured())
+      react(() => dialogue.secured())
     },
     announced: () => {
       calls.push(['announced'])
-      pending.push(() => dialogue.replay(login))
+      react(() => dialogue.replay(login))
     },
     accepted: (bytes) => {
       over = true
@@ -165,7 +178,7 @@ export function runBackend(
     challenge: (challenge) => {
       calls.push(['challenge', challenge.toString('latin1')])
       const answer = answers[answered++]
-      pending.push(() => dialogue.respond(answer))
+      react(() => dialogue.respond(answer))
     },
     trouble: (error) => {
       over = true
