@@ -113,6 +113,8 @@ export class DialledBackend implements Backend, BackendPort {
    * @throws SignalboxError BACKEND_CLOSED when the connection broke since, INTERNAL out of turn
    */
   release(): { readonly socket: Socket; readonly early: Buffer } {
+    // A socket is destroyed a moment before it says so; without our listener that error would be nobody's.
+    if (this.#socket.destroyed) this.#fail(closed('before it was handed over'))
     if (this.#failure !== undefined) throw this.#failure
     if (this.#state !== 'accepted' && this.#state !== 'announced') throw this.#outOfTurn('release')
     this.#detach()

@@ -145,6 +145,9 @@ export async function talkServer(options: TalkServerOptions = {}): Promise<TalkS
 
   const greet = (socket: Socket): void => {
     if (options.take !== undefined) {
+      // Read on, or the client's end would never be noticed.
+      socket.on('end', () => socket.end())
+      socket.resume()
       options.take(socket)
       return
     }
