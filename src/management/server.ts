@@ -3,23 +3,14 @@
  * looked at (lockout and token, path and method, body, parameters), how an Answer becomes bytes, and the audit line of
  * every change. What the routes do is theirs; what the instance does is Operations'.
  */
-import { createServer } from 'node:https'
-import type { Server } from 'node:https'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { METHODS } from 'node:http'
-import type { IncomingMessage } from 'node:http'
-import type { Socket } from 'node:net'
+import type { Server } from 'node:https'
 import fastify from 'fastify'
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest, FastifyTypeProviderDefault } from 'fastify'
-import type { ServerResponse } from 'node:http'
-import type { Clock } from '../clock.ts'
 import type { AdminConfig } from '../config/config.ts'
 import { SignalboxError } from '../errors.ts'
-import * as limits from '../limits.ts'
-import type { Audit } from '../observe/audit.ts'
-import { managementFailed } from '../observe/events.ts'
-import type { Logger } from '../observe/log.ts'
-import { addressText } from './address-key.ts'
-import { failure, namesJson } from './answer.ts'
+import { failure } from './answer.ts'
 import type { Answer } from './answer.ts'
 import { discardBody } from './body.ts'
 import type { BodyEnd } from './body.ts'
@@ -29,27 +20,22 @@ import { destinationRoutes } from './destinations.ts'
 import { createGuard } from './guard.ts'
 import type { Guard } from './guard.ts'
 import { healthRoutes } from './health.ts'
+import { checkedTls, createHttps } from './https.ts'
+import type { ManagementTls } from './https.ts'
 import { mappingRoutes } from './mappings.ts'
-import type { Operations } from './operations.ts'
-import { internalError, refusal } from './refusal.ts'
+import { closing, send, tooLarge } from './reply.ts'
 import { describe } from './route.ts'
 import type { Route } from './route.ts'
 import { Sockets } from './sockets.ts'
 import { statsRoutes } from './stats.ts'
+import { carryOut, mistake } from './work.ts'
+import type { WorkOptions } from './work.ts'
 
-/** PEM texts of the API's certificate (chain) and key. */
-export interface ManagementTls {
-  readonly cert: string
-  readonly key: string
-}
+export type { ManagementTls } from './https.ts'
 
-export interface ManagementOptions {
+export interface ManagementOptions extends WorkOptions {
   readonly admin: AdminConfig
   readonly tls: ManagementTls
-  readonly operations: Operations
-  readonly clock: Clock
-  readonly log: Logger
-  readonly audit: Audit
 }
 
 export interface ManagementServer {
@@ -115,15 +101,9 @@ function buildApp(options: ManagementOptions, sockets: Sockets): { app: App; ser
   const guard = createGuard(options.admin, options.clock, options.log)
   let server: Server | undefined
   const app = fastify<Server>({
-    serverFactory: (handler) => {
-      server = createHttps(options.tls, (request, response) => {
-        sockets.begin(request, response)
-        handler(request, response)
-      })
-      sockets.watch(server)
-      return server
-    },
-    clientErrorHandler: answerUnreadable,
+    serverFactory: (handler) => (server = createHttps(options.tls, sockets, handler)),
+    // https.ts answers what can't be read; fastify insists on a listener of its own beside it.
+    clientErrorHandler: () => {},
     routerOptions: {
       ignoreTrailingSlash: true,
       // Parameters are read by parameters.ts; fastify's own reading would take `+` for a blank and let bad encodings pass.
@@ -150,8 +130,8 @@ function buildApp(options: ManagementOptions, sockets: Sockets): { app: App; ser
 function register(app: App, options: ManagementOptions, guard: Guard): void {
   const bodies = new WeakMap<IncomingMessage, Promise<BodyEnd>>()
   app.addHook('onRequest', async (request) => {
-    // A Content-Type that can't be read would be refused by fastify before our own parser is asked.
-    delete request.raw.headers['content-type']
+    // One that is missing (QUERY) or can't be read would be refused by fastify before our own parser is asked.
+    request.raw.headers['content-type'] = 'application/octet-stream'
     bodies.set(request.raw, discardBody(request.raw))
   })
   /** The whole of a request's treatment, up to an answer. */
@@ -186,111 +166,6 @@ function register(app: App, options: ManagementOptions, guard: Guard): void {
     treat(request, reply, false, async () => failure(404, 'NOT_FOUND', 'there is no such path')),
   )
   app.setErrorHandler((error, request, reply) => {
-    void send(request.raw, reply, mistake(error, request.method, request.routeOptions.url ?? '', request.raw, options))
+    void send(request.raw, reply, mistake(error, request, options))
   })
-}
-
-/** Reads the parameters, carries out, and writes the audit line of a change. Never rejects. */
-async function carryOut(route: Route, request: FastifyRequest, options: ManagementOptions): Promise<Answer> {
-  const begun = options.clock.now()
-  let account: string | undefined
-  let destination: string | undefined
-  let answer: Answer
-  try {
-    const prepared = route.prepare(request.raw.url ?? '', options.operations)
-    account = prepared.account
-    destination = prepared.destination
-    answer = await prepared.carryOut()
-  } catch (thrown) {
-    answer = refusal(thrown) ?? mistake(thrown, route.method, route.path, request.raw, options)
-  }
-  if (route.change !== undefined) {
-    const { outcome, confirmation, facts } = answer.audit ?? { outcome: 'ok' }
-    options.audit({
-      change: route.change,
-      ...(account === undefined ? {} : { account }),
-      ...(destination === undefined ? {} : { destination }),
-      client: addressText(request.raw.socket.remoteAddress),
-      outcome,
-      status: answer.status,
-      seconds: Math.round(options.clock.now() - begun) / 1000,
-      ...(confirmation === undefined ? {} : { confirmation }),
-      ...(facts === undefined ? {} : { facts }),
-    })
-  }
-  return answer
-}
-
-function mistake(error: unknown, method: string, path: string, raw: IncomingMessage, options: ManagementOptions): Answer {
-  const { id, answer } = internalError()
-  managementFailed(options.log, {
-    error_id: id,
-    method,
-    route: path,
-    client: addressText(raw.socket.remoteAddress),
-    error,
-  })
-  return answer
-}
-
-const tooLarge = (): Answer => closing(failure(413, 'BODY_TOO_LARGE', `the body is larger than ${limits.ADMIN_BODY} bytes`))
-
-function closing(answer: Answer): Answer {
-  return { ...answer, headers: { ...answer.headers, Connection: 'close' } }
-}
-
-/** An Answer as bytes: JSON when the client names it or the route has nothing else, else one line of text. */
-function send(request: IncomingMessage, reply: FastifyReply, answer: Answer): FastifyReply {
-  const json = answer.alwaysJson === true || namesJson(request.headers.accept)
-  reply
-    .code(answer.status)
-    .headers({ 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff', ...answer.headers })
-    .type(json ? 'application/json; charset=utf-8' : 'text/plain; charset=utf-8')
-  if (answer.alwaysJson !== true) reply.header('Vary', 'Accept')
-  return reply.send(json ? answer.json : `${answer.text}\n`)
-}
-
-function createHttps(tls: ManagementTls, handler: (request: IncomingMessage, response: ServerResponse) => void): Server {
-  return checkedTls(() =>
-    createServer(
-      {
-        ...tls,
-        minVersion: 'TLSv1.2',
-        handshakeTimeout: limits.ADMIN_HANDSHAKE_MS,
-        maxHeaderSize: limits.ADMIN_HEAD,
-        headersTimeout: limits.ADMIN_HEAD_MS,
-        requestTimeout: limits.ADMIN_REQUEST_MS,
-        keepAliveTimeout: limits.ADMIN_KEEPALIVE_MS,
-        connectionsCheckingInterval: 1_000,
-      },
-      handler,
-    ),
-  )
-}
-
-function checkedTls<T>(use: () => T): T {
-  try {
-    return use()
-  } catch (cause) {
-    throw new SignalboxError('CONFIG_INVALID', 'the certificate of the management API cannot be used', { cause })
-  }
-}
-
-const UNREADABLE: Readonly<Record<string, string>> = {
-  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
-  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
-}
-
-/** What node:http could not read as a request: a last word when nothing was answered yet, then the end. */
-function answerUnreadable(error: Error & { code?: string }, socket: Socket): void {
-  if (!socket.writable || error.code === 'ECONNRESET') {
-    socket.destroy()
-    return
-  }
-  const status = UNREADABLE[error.code ?? ''] ?? '400 Bad Request'
-  const text = `${status.slice(4)}\n`
-  socket.end(
-    `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ${text.length}\r\nConnection: close\r\n\r\n${text}`,
-    () => socket.destroy(),
-  )
 }

@@ -9,10 +9,16 @@ import type { Socket } from 'node:net'
 import { ADMIN_CONNECTIONS, ADMIN_CONNECTIONS_PER_ADDRESS } from '../limits.ts'
 import { addressKey } from './address-key.ts'
 
+/** A request and its answer under way. */
+interface Exchange {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+}
+
 export class Sockets {
   /** TCP connections; after the handshake the same connection is known by its encrypted socket too. */
   readonly #raw = new Set<Socket>()
-  readonly #secured = new Map<Socket, { requests: number }>()
+  readonly #secured = new Map<Socket, Set<Exchange>>()
   readonly #perAddress = new Map<string, number>()
   #draining = false
 
@@ -21,7 +27,7 @@ export class Sockets {
     server.maxConnections = ADMIN_CONNECTIONS
     server.on('connection', (socket: Socket) => this.#connected(socket))
     server.on('secureConnection', (socket: Socket) => {
-      this.#secured.set(socket, { requests: 0 })
+      this.#secured.set(socket, new Set())
       socket.once('close', () => this.#secured.delete(socket))
       if (this.#draining) socket.destroy()
     })
@@ -29,21 +35,42 @@ export class Sockets {
 
   /** A request began on its connection. */
   begin(request: IncomingMessage, response: ServerResponse): void {
-    const connection = this.#secured.get(request.socket)
-    if (connection === undefined) return
-    connection.requests++
+    const { socket } = request
+    const exchanges = this.#secured.get(socket)
+    if (exchanges === undefined) return
+    const exchange = { request, response }
+    exchanges.add(exchange)
     response.once('close', () => {
-      connection.requests--
-      if (this.#draining && connection.requests === 0) request.socket.end()
+      exchanges.delete(exchange)
+      if (this.#draining && exchanges.size === 0) socket.end()
     })
+  }
+
+  /** Whether an answer sent now would be taken for that to the request which is still coming in, or to none. */
+  mayStillAnswer(socket: Socket): boolean {
+    const [exchange, second] = this.#secured.get(socket) ?? []
+    if (exchange === undefined) return true
+    return second === undefined && !exchange.request.complete && !exchange.response.headersSent
+  }
+
+  /** Ends a connection whose bytes make no sense any more, once the requests that were read whole are answered. */
+  endAfterAnswers(socket: Socket): void {
+    const answers = [...(this.#secured.get(socket) ?? [])].filter(({ request }) => request.complete)
+    let left = answers.length
+    if (left === 0) socket.destroy()
+    for (const { response } of answers) {
+      response.once('close', () => {
+        if (--left === 0) socket.end(() => socket.destroy())
+      })
+    }
   }
 
   /** Closes what is idle now, and the rest as it becomes idle. */
   drain(): void {
     this.#draining = true
     const busy = new Set<string>()
-    for (const [socket, { requests }] of this.#secured) {
-      if (requests > 0) busy.add(peer(socket))
+    for (const [socket, exchanges] of this.#secured) {
+      if (exchanges.size > 0) busy.add(peer(socket))
       else socket.destroy()
     }
     // The encrypted socket gives no way to its TCP connection; both know the same peer.

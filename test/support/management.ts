@@ -118,7 +118,14 @@ export class TestManagement {
       ca: this.#cert,
       servername: 'localhost',
       checkServerIdentity: () => undefined,
-      headers: { ...(token === null ? {} : { authorization: `Bearer ${token}` }), ...how.headers },
+      headers: {
+        ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+        // Node frames the body of a GET or DELETE in no way of its own: it would be garbage behind the request.
+        ...(how.body === undefined || how.headers?.['transfer-encoding'] !== undefined
+          ? {}
+          : { 'content-length': String(Buffer.byteLength(how.body)) }),
+        ...how.headers,
+      },
     })
     request.end(how.body)
     const [response] = await once(request, 'response')

@@ -1,0 +1,79 @@
+/**
+ * The listening side of the management API: node:https with every patience bounded (handshake, head, whole request,
+ * pause between requests), since this port is reachable by strangers before they have shown a token.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { createServer } from 'node:https'
+import type { Server } from 'node:https'
+import type { Socket } from 'node:net'
+import { SignalboxError } from '../errors.ts'
+import * as limits from '../limits.ts'
+import type { Sockets } from './sockets.ts'
+
+/** PEM texts of the API's certificate (chain) and key. */
+export interface ManagementTls {
+  readonly cert: string
+  readonly key: string
+}
+
+type Handler = (request: IncomingMessage, response: ServerResponse) => void
+
+/** Makes the server, its connections watched by `sockets`. Throws CONFIG_INVALID for a certificate that can't be used. */
+export function createHttps(tls: ManagementTls, sockets: Sockets, handler: Handler): Server {
+  const server = checkedTls(() =>
+    createServer(
+      {
+        ...tls,
+        minVersion: 'TLSv1.2',
+        handshakeTimeout: limits.ADMIN_HANDSHAKE_MS,
+        maxHeaderSize: limits.ADMIN_HEAD,
+        headersTimeout: limits.ADMIN_HEAD_MS,
+        requestTimeout: limits.ADMIN_REQUEST_MS,
+        keepAliveTimeout: limits.ADMIN_KEEPALIVE_MS,
+        connectionsCheckingInterval: 1_000,
+      },
+      (request, response) => {
+        sockets.begin(request, response)
+        handler(request, response)
+      },
+    ),
+  )
+  sockets.watch(server)
+  server.on('clientError', (error: Error & { code?: string }, socket: Socket) => answerUnreadable(error, socket, sockets))
+  return server
+}
+
+/** Runs what reads the PEM texts; OpenSSL's errors become CONFIG_INVALID. */
+export function checkedTls<T>(use: () => T): T {
+  try {
+    return use()
+  } catch (cause) {
+    throw new SignalboxError('CONFIG_INVALID', 'the certificate of the management API cannot be used', { cause })
+  }
+}
+
+const UNREADABLE: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+}
+
+/**
+ * What node:http could not read as a request. On a connection whose earlier requests are still being answered, those
+ * answers are all that may follow (one more would be taken for theirs); otherwise a last word, then the end.
+ */
+function answerUnreadable(error: Error & { code?: string }, socket: Socket, sockets: Sockets): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy()
+    return
+  }
+  if (!sockets.mayStillAnswer(socket)) {
+    sockets.endAfterAnswers(socket)
+    return
+  }
+  const status = UNREADABLE[error.code ?? ''] ?? '400 Bad Request'
+  const text = `${status.slice(4)}\n`
+  socket.end(
+    `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ${text.length}\r\nConnection: close\r\n\r\n${text}`,
+    () => socket.destroy(),
+  )
+}
