@@ -15,7 +15,7 @@
  * last one left is used again, since a server that hands out none while resuming would otherwise get a full handshake
  * for every burst of logins.
  */
-import { createHash } from 'node:crypto'
+import { createHash, X509Certificate } from 'node:crypto'
 import { isIP, type Socket } from 'node:net'
 import {
   connect,
@@ -142,9 +142,9 @@ export class BackendTls {
     const key = contextKey(destination)
     let context = this.#contexts.get(key)
     if (context === undefined) {
-      const options: SecureContextOptions = { minVersion: 'TLSv1.2', ca: ca ?? systemStore() }
-      if (clientCert !== undefined && clientKey !== undefined) Object.assign(options, { cert: clientCert, key: clientKey })
       try {
+        const options: SecureContextOptions = { minVersion: 'TLSv1.2', ca: ca === undefined ? systemStore() : bundleOf(ca) }
+        if (clientCert !== undefined && clientKey !== undefined) Object.assign(options, { cert: clientCert, key: clientKey })
         context = createSecureContext(options)
       } catch (thrown) {
         const message = `destination "${name}": its CA or client certificate cannot be used`
@@ -216,6 +216,14 @@ function systemStore(): string[] {
     if (store.length === 0) store = getCACertificates('bundled')
   }
   return store
+}
+
+/** The certificates of a PEM bundle, each looked at: OpenSSL passes over what it can't read without a word. */
+function bundleOf(pem: string): string[] {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
+  for (const block of blocks) new X509Certificate(block)
+  if (blocks.length === 0) throw new SignalboxError('CONFIG_INVALID', 'the CA bundle holds no certificate')
+  return [...blocks]
 }
 
 function failureOf(socket: TLSSocket, error: Error | undefined, { name }: DestinationConfig): SignalboxError {

@@ -110,7 +110,11 @@ export async function talkServer(options: TalkServerOptions = {}): Promise<TalkS
     const secured = new TLSSocket(socket, { isServer: true, secureContext, requestCert, rejectUnauthorized: false })
     secured.on('_tlsError', () => secured.destroy())
     secured.on('error', () => secured.destroy())
+    // A client that dislikes the certificate closes without a word.
+    const onEnd = (): void => void secured.destroy()
+    secured.once('end', onEnd)
     secured.once('secure', () => {
+      secured.off('end', onEnd)
       state.resumed.push(secured.isSessionReused())
       if (requestCert && !secured.isSessionReused() && secured.getPeerX509Certificate() === undefined) secured.destroy()
       else then(secured)
