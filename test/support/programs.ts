@@ -1,0 +1,52 @@
+/**
+ * Programs that tests need and that npm can't bring: where they are, which Debian package has them, and what to do when
+ * one is missing: with CI=true the test fails, otherwise it is skipped and says what to install.
+ */
+import { accessSync, constants, statSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+
+/** Program → Debian package. test/run.ts installs these. */
+export const PACKAGES = {
+  dovecot: 'dovecot-imapd',
+  mbsync: 'isync',
+  curl: 'curl',
+  python3: 'python3',
+  openssl: 'openssl',
+} as const satisfies Record<string, string>
+
+export type Program = keyof typeof PACKAGES
+
+/** Directories that an ordinary user's PATH often lacks. */
+const ALSO = ['/usr/local/sbin', '/usr/sbin', '/sbin']
+
+/** The program's path, or undefined. */
+export function findProgram(name: string): string | undefined {
+  const directories = [...(process.env['PATH'] ?? '').split(delimiter), ...ALSO]
+  return directories.filter((directory) => directory !== '').map((directory) => join(directory, name)).find(isExecutable)
+}
+
+/** The program's path; throws, naming the package, when it is missing. */
+export function programPath(name: Program): string {
+  const path = findProgram(name)
+  if (path === undefined) throw new Error(`${name} is missing: apt-get install ${PACKAGES[name]}`)
+  return path
+}
+
+/**
+ * For the `skip` option of a test: false when everything is there, or on CI, where the test then fails and so says what
+ * is missing; otherwise the reason.
+ */
+export function skipWithout(...programs: readonly Program[]): string | false {
+  if (process.env['CI'] === 'true') return false
+  const missing = programs.filter((name) => findProgram(name) === undefined)
+  return missing.length === 0 ? false : `missing: apt-get install ${missing.map((name) => PACKAGES[name]).join(' ')}`
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return statSync(path).isFile()
+  } catch {
+    return false
+  }
+}
