@@ -19,7 +19,7 @@ export const ADDRESSES = {
   mapping: 3,
   health: 4,
   limits: 5,
-  supervisor: 6,
+  acceptor: 6,
   worker: 7,
 } as const
 export type Address = keyof typeof ADDRESSES
@@ -55,7 +55,7 @@ export class Link {
 
   /** Lets the other side reach an actor of this process. */
   export<M extends Message>(address: Address, ref: LocalRef<M>): void {
-    this.#exported.set(ADDRESSES[address], ref as unknown as LocalRef<Message>)
+    this.#exported.set(ADDRESSES[address], ref as LocalRef<Message>)
   }
 
   /** The ref of an actor at the other side. */

@@ -22,7 +22,11 @@ export interface LoginFields extends SessionFields {
   readonly account: string
   readonly destination: string
   readonly mechanism?: Mechanism
-  /** From the accepted connection to the backend's answer. */
+  /** Where the route came from: `cache`, `store`, `stale`. */
+  readonly route?: string
+  /** Whether the client's leg is encrypted. */
+  readonly tls?: boolean
+  /** From the complete login command to the backend's answer. */
   readonly seconds: number
 }
 
@@ -116,9 +120,9 @@ export function peerLost(log: Logger, fields: { peer: string; reason: string }):
 
 export function destinationDown(
   log: Logger,
-  fields: { destination: string; failures: number; sources: number; seconds: number; error: SignalboxError },
+  fields: { destination: string; failures: number; sources: number; seconds: number; error: string },
 ): void {
-  log.error({ event: 'destination_down', code: fields.error.code, ...fields }, 'a destination is down')
+  log.error({ event: 'destination_down', ...fields }, 'a destination is down')
 }
 
 export function destinationUp(log: Logger, fields: { destination: string; seconds: number }): void {
@@ -140,6 +144,11 @@ export function workerExited(
 /** A cached route differed from the source without an invalidation in flight; it has been corrected. */
 export function auditStale(log: Logger, fields: { account: string; cached: string; stored: string }): void {
   log.error({ event: 'audit_stale', ...fields }, 'a cached route differed from the source')
+}
+
+/** The source names a destination that isn't declared; the account goes to the default one. At most once a minute per value. */
+export function mappingUndeclared(log: Logger, fields: { account: string; value: string }): void {
+  log.warn({ event: 'mapping_undeclared', ...fields }, 'a mapping names an undeclared destination')
 }
 
 /** Somebody without the right token. Lockout: this failure was the one too many, for `seconds`. */

@@ -11,7 +11,6 @@ import type { Message, Question, Reply } from '../actor/message.ts'
 import type { Clock } from '../clock.ts'
 import type { ServerConfig } from '../config/config.ts'
 import { impossible } from '../errors.ts'
-import type { SignalboxError } from '../errors.ts'
 
 /** From a worker: what became of a dial. Successes are told only while a streak of failures is known. */
 export interface Outcome extends Message {
@@ -60,6 +59,8 @@ interface Breaker {
   hostLevel: boolean
   /** Clock time until which it is down; undefined while up. */
   downUntil: number | undefined
+  /** Clock time since when. */
+  downSince: number
   /** When the probe under way was let through. */
   probing: number | undefined
 }
@@ -71,8 +72,13 @@ export interface HealthOptions {
   readonly random: () => number
   /** Tells every worker. */
   readonly publish: (verdict: Verdict) => void
-  readonly changed: (destination: string, down: boolean, error: string) => void
+  /** A destination went down or came up again. `seconds`: the cooldown, or how long it was down. */
+  readonly changed: (change: HealthChange) => void
 }
+
+export type HealthChange =
+  | { readonly down: true; readonly destination: string; readonly failures: number; readonly sources: number; readonly seconds: number; readonly error: string }
+  | { readonly down: false; readonly destination: string; readonly seconds: number }
 
 /** A streak remembers at most so many client addresses: more would only prove the same. */
 const CLIENTS = 64
@@ -142,14 +148,24 @@ export class Health implements Behaviour<HealthMessage> {
     // Up to a tenth more, so that the instances of a fleet don't probe in step.
     breaker.downUntil = clock.now() + server.hostDownCooldown * (1 + random() / 10)
     this.#publish(destination)
-    if (!wasDown) changed(destination, true, error)
+    if (wasDown) return
+    breaker.downSince = clock.now()
+    changed({
+      down: true,
+      destination,
+      failures: breaker.failures,
+      sources: breaker.clients.size,
+      seconds: server.hostDownCooldown / 1000,
+      error,
+    })
   }
 
   #clear(destination: string, breaker: Breaker): void {
-    const wasDown = breaker.downUntil !== undefined
+    const { changed, clock } = this.#options
     this.#breakers.set(destination, closed())
     this.#publish(destination)
-    if (wasDown) this.#options.changed(destination, false, '')
+    if (breaker.downUntil === undefined) return
+    changed({ down: false, destination, seconds: Math.round((clock.now() - breaker.downSince) / 1000) })
   }
 
   /** One probe at a time; one that never reported is given up after the longest a dial and replay may take. */
@@ -195,5 +211,5 @@ export class Health implements Behaviour<HealthMessage> {
 }
 
 function closed(): Breaker {
-  return { failures: 0, clients: new Set(), hostLevel: false, downUntil: undefined, probing: undefined }
+  return { failures: 0, clients: new Set(), hostLevel: false, downUntil: undefined, downSince: 0, probing: undefined }
 }

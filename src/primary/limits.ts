@@ -5,7 +5,6 @@
  * `admit` is synchronous for the primary's acceptor, which must decide before a worker is bothered; everything else
  * comes as a message. A worker that dies takes its counts with it.
  */
-import ipaddr from 'ipaddr.js'
 import { LRUCache } from 'lru-cache'
 import type { Behaviour } from '../actor/actor.ts'
 import type { Message, Question, Reply } from '../actor/message.ts'
@@ -13,6 +12,7 @@ import type { Clock } from '../clock.ts'
 import type { LimitsConfig, ListenerConfig } from '../config/config.ts'
 import { impossible } from '../errors.ts'
 import type { SignalboxError } from '../errors.ts'
+import { addressKey } from '../listener/address.ts'
 
 /** From a worker that accepts by itself (`distribution = "kernel"`): connections that began. */
 export interface Opened extends Message {
@@ -56,6 +56,7 @@ export class Limits implements Behaviour<LimitsMessage> {
   readonly #connections = new Map<number, Connection>()
   readonly #byListener = new Map<string, number>()
   readonly #byAddress = new Map<string, number>()
+  readonly #byWorker = new Map<number, number>()
   readonly #failures: LRUCache<string, number>
 
   constructor(limits: LimitsConfig, listeners: readonly ListenerConfig[], clock: Clock) {
@@ -103,13 +104,17 @@ export class Limits implements Behaviour<LimitsMessage> {
     const key = this.#limits.maxConnectionsPerIp > 0 ? addressKey(address) : ''
     this.#connections.set(id, { listener, address: key, worker })
     add(this.#byListener, listener, 1)
+    add(this.#byWorker, worker, 1)
     if (key !== '') add(this.#byAddress, key, 1)
   }
 
   /** The connection went to another worker than it was registered with. */
   assign(id: number, worker: number): void {
     const connection = this.#connections.get(id)
-    if (connection !== undefined) connection.worker = worker
+    if (connection === undefined) return
+    add(this.#byWorker, connection.worker, -1)
+    add(this.#byWorker, worker, 1)
+    connection.worker = worker
   }
 
   release(id: number): void {
@@ -117,6 +122,7 @@ export class Limits implements Behaviour<LimitsMessage> {
     if (connection === undefined) return
     this.#connections.delete(id)
     add(this.#byListener, connection.listener, -1)
+    add(this.#byWorker, connection.worker, -1)
     if (connection.address !== '') add(this.#byAddress, connection.address, -1)
   }
 
@@ -127,9 +133,7 @@ export class Limits implements Behaviour<LimitsMessage> {
 
   /** Live connections of one worker. */
   ofWorker(worker: number): number {
-    let count = 0
-    for (const connection of this.#connections.values()) if (connection.worker === worker) count++
-    return count
+    return this.#byWorker.get(worker) ?? 0
   }
 
   #failed(address: string): number {
@@ -140,21 +144,8 @@ export class Limits implements Behaviour<LimitsMessage> {
   }
 }
 
-function add(counts: Map<string, number>, key: string, by: number): void {
+function add<K>(counts: Map<K, number>, key: K, by: number): void {
   const count = (counts.get(key) ?? 0) + by
   if (count === 0) counts.delete(key)
   else counts.set(key, count)
-}
-
-/** What an address counts as: itself, IPv4-mapped as IPv4, IPv6 as its /64. */
-export function addressKey(address: string): string {
-  if (!address.includes(':')) return address
-  try {
-    const parsed = ipaddr.process(address)
-    if (parsed.kind() === 'ipv4') return parsed.toString()
-    return `${ipaddr.IPv6.networkAddressFromCIDR(`${parsed.toString()}/64`).toString()}/64`
-  } catch {
-    // Not an address that could be parsed (a zone, say): it counts as itself.
-    return address
-  }
 }

@@ -29,6 +29,11 @@ export interface Resolve extends Question<Route> {
   readonly type: 'resolve'
   readonly identifier: string
 }
+/** The same for an operator: doesn't wait for a hold, and fails with ROUTE_UNAVAILABLE rather than giving an UnavailableRoute. */
+export interface Inspect extends Question<OpenRoute> {
+  readonly type: 'inspect'
+  readonly identifier: string
+}
 /** The accounts' mappings may have changed: their routes are void. Answered when it is so. */
 export interface Invalidate extends Question<true> {
   readonly type: 'invalidate'
@@ -82,6 +87,7 @@ export interface Audited extends Message {
 
 export type ResolverMessage =
   | Resolve
+  | Inspect
   | Invalidate
   | InvalidateAll
   | Doubt
@@ -115,7 +121,7 @@ export interface Pending {
   /** The count at which the lookup began. */
   generation: number
   repeats: number
-  readonly waiters: { readonly question: Resolve; readonly reply: Reply }[]
+  readonly waiters: ((route: Route) => void)[]
 }
 
 export interface ResolverOptions {
@@ -124,6 +130,7 @@ export interface ResolverOptions {
   readonly source: MappingLookup
   /** Number of a destination by name; undefined: undeclared. */
   readonly destinationId: (name: string) => number | undefined
+  readonly destinationName: (id: number) => string | undefined
   /** Number of routing.default_destination now. */
   readonly defaultDestination: () => number
   /** limits.login_hold_max. */
@@ -141,7 +148,7 @@ export interface ResolverOptions {
 export interface ResolverReport {
   /** The source names a destination that isn't declared. */
   undeclared(identifier: string, destination: string): void
-  /** A cached route differed from the source without an invalidation to explain it. */
+  /** A cached route differed from the source without an invalidation to explain it. Names of destinations, or `none`. */
   auditStale(identifier: string, cached: string, stored: string): void
   /** The source failed, or answers again. */
   sourceFailed(error: SignalboxError): void
@@ -178,6 +185,11 @@ export class Resolver implements Behaviour<ResolverMessage> {
     switch (message.type) {
       case 'resolve':
         return this.#resolve(message, reply)
+      case 'inspect':
+        return this.#find(message.identifier, (route) => {
+          if (route.kind === 'unavailable') reply.fail(route.error)
+          else reply.to(message, route)
+        })
       case 'invalidate':
         this.#invalidate(message.identifiers)
         return reply.to(message, true)
@@ -219,12 +231,15 @@ export class Resolver implements Behaviour<ResolverMessage> {
     this.#pending = new Map()
     this.#cache = new RouteCache(this.#mapping.cacheMaxEntries)
     this.#generations.invalidateAll(this.#clock.now())
-    for (const { question, reply } of waiters) reply.to(question, { kind: 'unavailable', error })
+    for (const give of waiters) give({ kind: 'unavailable', error })
   }
 
   /** The fresh route of an account that isn't held, or undefined: then ask with `resolve`. Counts as a hit. */
   cached(identifier: string): OpenRoute | undefined {
-    if (this.#holds.accounts > 0 && this.#holds.isHeld(identifier)) return undefined
+    return this.#holds.accounts > 0 && this.#holds.isHeld(identifier) ? undefined : this.#hit(identifier)
+  }
+
+  #hit(identifier: string): OpenRoute | undefined {
     const slot = this.#cache.find(identifier)
     if (slot < 0 || this.#state(slot, this.#clock.now()) !== 'fresh') return undefined
     this.#hits++
@@ -277,18 +292,22 @@ export class Resolver implements Behaviour<ResolverMessage> {
       if (!waits) reply.to(message, unavailable('too many logins are held back'))
       return
     }
-    const hit = this.cached(key)
-    if (hit !== undefined) return reply.to(message, hit)
+    this.#find(key, (route) => reply.to(message, route))
+  }
+
+  #find(key: string, give: (route: Route) => void): void {
+    const hit = this.#hit(key)
+    if (hit !== undefined) return give(hit)
     this.#misses++
     const now = this.#clock.now()
     const failedUntil = this.#failed.get(key)
-    if (failedUntil !== undefined && now < failedUntil) return this.#give(message, reply, this.#withoutSource(key, now))
+    if (failedUntil !== undefined && now < failedUntil) return this.#give(give, this.#withoutSource(key, now))
     const pending = this.#pending.get(key)
     if (pending !== undefined) {
-      pending.waiters.push({ question: message, reply })
+      pending.waiters.push(give)
       return
     }
-    const fresh: Pending = { key, generation: 0, repeats: 0, waiters: [{ question: message, reply }] }
+    const fresh: Pending = { key, generation: 0, repeats: 0, waiters: [give] }
     this.#pending.set(key, fresh)
     this.#lookup(fresh)
   }
@@ -333,12 +352,12 @@ export class Resolver implements Behaviour<ResolverMessage> {
 
   #answer(pending: Pending, route: Route): void {
     this.#pending.delete(pending.key)
-    for (const { question, reply } of pending.waiters) this.#give(question, reply, route)
+    for (const give of pending.waiters) this.#give(give, route)
   }
 
-  #give(question: Resolve, reply: Reply, route: Route): void {
+  #give(give: (route: Route) => void, route: Route): void {
     if (route.kind !== 'unavailable' && route.source === 'stale') this.#staleServed++
-    reply.to(question, route)
+    give(route)
   }
 
   /** The source can't be asked: a doubtful route if there is one, never a void one; the unknown as configured. */
@@ -391,6 +410,10 @@ export class Resolver implements Behaviour<ResolverMessage> {
     return NO_MAPPING
   }
 
+  #nameOf(destination: number): string {
+    return destination === NO_MAPPING ? 'none' : (this.#options.destinationName(destination) ?? 'unknown')
+  }
+
   #invalidate(identifiers: readonly string[]): void {
     const now = this.#clock.now()
     for (const key of identifiers) {
@@ -438,7 +461,7 @@ export class Resolver implements Behaviour<ResolverMessage> {
     const cached = this.#cache.destination(slot)
     if (stored === cached || this.#cache.generation(slot) > generation) return
     this.#auditStale++
-    this.#options.report.auditStale(key, String(cached), String(stored))
+    this.#options.report.auditStale(key, this.#nameOf(cached), this.#nameOf(stored))
     this.#invalidate([key])
   }
 

@@ -8,7 +8,7 @@
 import type { Socket } from 'node:net'
 import type { ActorRef } from '../actor/message.ts'
 import type { Clock } from '../clock.ts'
-import type { DestinationConfig, LegConfig, ListenerConfig, ServerConfig } from '../config/config.ts'
+import type { DestinationConfig, LegConfig, ListenerConfig, Mechanism, ServerConfig } from '../config/config.ts'
 import type { Backend, Dialer, ReplayOutcome } from '../destination/backend.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
 import { HOLD_MS } from '../limits.ts'
@@ -45,8 +45,10 @@ export type SessionEnd = BridgeResult['reason'] | 'logout' | 'kicked' | 'shutdow
 export interface LoginFacts {
   readonly account: string | undefined
   readonly destination: string | undefined
-  readonly mechanism: string
+  readonly mechanism: Mechanism
   readonly secure: boolean
+  /** Which attempt of this connection, from 1. */
+  readonly attempt: number
   /** From the complete login command to the decision, milliseconds. */
   readonly took: number
   readonly route: OpenRoute | undefined
@@ -57,7 +59,19 @@ export interface SessionReport {
   accepted(session: Session, login: LoginFacts): void
   refused(session: Session, login: LoginFacts): void
   unavailable(session: Session, login: LoginFacts, error: SignalboxError): void
-  closed(session: Session, end: { readonly reason: SessionEnd; readonly error: SignalboxError | undefined; readonly bytesIn: number; readonly bytesOut: number; readonly seconds: number }): void
+  closed(session: Session, end: SessionClosed): void
+}
+
+export interface SessionClosed {
+  readonly reason: SessionEnd
+  readonly error: SignalboxError | undefined
+  /** Bytes from the client to the backend and back, since the hand-over. */
+  readonly bytesIn: number
+  readonly bytesOut: number
+  /** From the accepted connection to now. */
+  readonly seconds: number
+  /** The login that was let in; undefined: none was. */
+  readonly login: LoginFacts | undefined
 }
 
 /** What a session needs of its worker. */
@@ -108,6 +122,8 @@ export class Session implements SessionHandle {
   #backend: Backend | undefined
   #bridge: Bridge | undefined
   #attempting = false
+  #attempts = 0
+  #letIn: LoginFacts | undefined
   #end: { reason: SessionEnd; error: SignalboxError | undefined } | undefined
   #bytes = { bytesIn: 0, bytesOut: 0 }
 
@@ -210,6 +226,7 @@ export class Session implements SessionHandle {
       const login = await client.nextLogin()
       const attempt: Attempt = { login, began: this.#services.clock.now(), route: undefined, destination: undefined }
       this.#attempting = true
+      this.#attempts++
       try {
         this.#join(this.#services.identify(login))
         const route = await this.#resolve()
@@ -299,6 +316,7 @@ export class Session implements SessionHandle {
   #bridgeOver(client: ClientLeg, { attempt, backend, bytes }: Admitted): Promise<BridgeResult> {
     this.#throwIfEnded()
     const facts = this.#facts(attempt)
+    this.#letIn = facts
     const { socket: clientSocket, behind } = client.release()
     const { socket: backendSocket, early } = backend.release()
     this.#client = undefined
@@ -323,7 +341,7 @@ export class Session implements SessionHandle {
     this.#bridge = undefined
     this.#bridgedTo = undefined
     sessions.close(this)
-    report.closed(this, { reason, error, ...this.#bytes, seconds: (clock.now() - this.#began) / 1000 })
+    report.closed(this, { reason, error, ...this.#bytes, seconds: (clock.now() - this.#began) / 1000, login: this.#letIn })
     this.#leave()
   }
 
@@ -342,6 +360,7 @@ export class Session implements SessionHandle {
       destination: destination?.name,
       mechanism: login.mechanism,
       secure: this.#client?.secure ?? false,
+      attempt: this.#attempts,
       took: this.#services.clock.now() - began,
       route,
     }

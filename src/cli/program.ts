@@ -1,0 +1,72 @@
+/**
+ * The command line. Each command is a file of its own; this one knows their names, arguments and help. Exit statuses:
+ * 0 done, 1 refused or failed, 2 wrong usage or configuration.
+ */
+import { Command, CommanderError } from 'commander'
+import { VERSION } from '../version.ts'
+import { check } from './check.ts'
+import { demo } from './demo.ts'
+import { serve } from './serve.ts'
+
+const out = (text: string): void => void process.stdout.write(text)
+const err = (text: string): void => void process.stderr.write(text)
+
+/** Runs the command that `args` names. Resolves with the exit status. */
+export async function program(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
+  let status = 0
+  const root: Command = new Command('signalbox')
+    .description('A clustered mail proxy that sends every account to the server that holds its mailbox')
+    .version(VERSION)
+    .exitOverride()
+    .showHelpAfterError('(signalbox --help says more)')
+    .enablePositionalOptions()
+    .argument('[file]', 'configuration file: the same as "serve FILE"')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  signalbox demo                  two mail servers and the proxy in front of them, to try it out
+  signalbox check mail.toml       every mistake of a configuration at once
+  signalbox serve mail.toml       run it (PROXY_CONFIG=mail.toml signalbox serve does the same)`,
+    )
+    .action(async (file: string | undefined) => {
+      const path = file ?? env['PROXY_CONFIG']
+      if (path === undefined) root.help({ error: true })
+      status = await serve(path, env, err)
+    })
+  root
+    .command('serve')
+    .description('run an instance with this configuration')
+    .argument('[file]', 'configuration file (default: $PROXY_CONFIG)')
+    .addHelpText('after', '\nExample:\n  signalbox serve /etc/signalbox/mail.toml')
+    .action(async (file: string | undefined, _options, command: Command) => {
+      const path = file ?? env['PROXY_CONFIG']
+      if (path === undefined) command.error('error: no configuration file: name one, or set PROXY_CONFIG')
+      status = await serve(path, env, err)
+    })
+  root
+    .command('check')
+    .description('say everything that is wrong with a configuration, or what it would do')
+    .argument('[file]', 'configuration file (default: $PROXY_CONFIG)')
+    .addHelpText('after', '\nExample:\n  signalbox check /etc/signalbox/mail.toml && systemctl reload signalbox')
+    .action(async (file: string | undefined, _options, command: Command) => {
+      const path = file ?? env['PROXY_CONFIG']
+      if (path === undefined) command.error('error: no configuration file: name one, or set PROXY_CONFIG')
+      status = await check(path, env, out, err)
+    })
+  root
+    .command('demo')
+    .description('run two small mail servers and the proxy in front of them, and print three commands to try')
+    .addHelpText('after', '\nExample:\n  signalbox demo')
+    .action(async () => {
+      status = await demo()
+    })
+  try {
+    await root.parseAsync([...args], { from: 'user' })
+    return status
+  } catch (thrown) {
+    if (!(thrown instanceof CommanderError)) throw thrown
+    // Help and version that were asked for end with 0; everything else is wrong usage.
+    return thrown.exitCode === 0 ? 0 : 2
+  }
+}

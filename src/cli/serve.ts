@@ -1,0 +1,80 @@
+/**
+ * `signalbox serve FILE`: the instance itself. Checks the configuration, starts the primary, and turns signals into what
+ * they mean: SIGINT and SIGTERM drain, a second one ends at once.
+ */
+import { extname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { systemClock } from '../clock.ts'
+import { loadConfig } from '../config/load.ts'
+import { mistakeText } from '../config/mistake.ts'
+import type { Config } from '../config/config.ts'
+import { asSignalboxError } from '../errors.ts'
+import type { SignalboxError } from '../errors.ts'
+import { createLog } from '../observe/log.ts'
+import { Primary } from '../primary/primary.ts'
+import { VERSION } from '../version.ts'
+
+/** `.ts` as checked out, `.js` as built. */
+const EXTENSION = extname(import.meta.filename)
+
+/** Runs until a signal ends it. Resolves with the exit status: 0 ended as asked, 1 could not start or go on, 2 mistakes in the configuration. */
+export async function serve(path: string, env: NodeJS.ProcessEnv, err: (text: string) => void): Promise<number> {
+  const loaded = await loadConfig(path, env)
+  if (!loaded.ok) {
+    err(`${path}: ${loaded.mistakes.length} ${loaded.mistakes.length === 1 ? 'mistake' : 'mistakes'}\n`)
+    for (const mistake of loaded.mistakes) err(`  ${mistakeText(mistake)}\n`)
+    return 2
+  }
+  return run(loaded.config, loaded.warnings)
+}
+
+async function run(config: Config, warnings: readonly string[]): Promise<number> {
+  const terminal = process.stdout.isTTY
+  const log = createLog({ level: config.server.logLevel, format: config.server.logFormat, isTerminal: terminal, clock: systemClock })
+  const { logger } = log
+  process.on('exit', () => log.flushSync())
+  process.on('uncaughtExceptionMonitor', (error) => {
+    logger.fatal({ event: 'primary_crashed', error }, 'the instance ends because of a mistake of ours')
+  })
+  for (const warning of warnings) logger.warn({ event: 'config_warning' }, warning)
+
+  const ended = Promise.withResolvers<number>()
+  const primary = new Primary({
+    config,
+    clock: systemClock,
+    log: logger,
+    version: VERSION,
+    workerEntry: fileURLToPath(new URL(`../../workers/session${EXTENSION}`, import.meta.url)),
+    terminal,
+    random: Math.random,
+    fatal: (error) => ended.resolve(failure(error)),
+  })
+  const failure = (error: SignalboxError): number => {
+    logger.fatal({ event: 'failed', code: error.code, error }, error.message)
+    return error.code === 'CONFIG_INVALID' || error.code === 'SOURCE_INVALID' ? 2 : 1
+  }
+  let asked = 0
+  const end = (): void => {
+    asked++
+    if (asked > 1) {
+      primary.kill()
+      return
+    }
+    primary.stop(config.server.shutdownGrace).then(
+      () => ended.resolve(0),
+      (error: unknown) => ended.resolve(failure(asSignalboxError(error))),
+    )
+  }
+  try {
+    await primary.start()
+  } catch (error) {
+    const status = failure(asSignalboxError(error))
+    await log.flush()
+    return status
+  }
+  process.on('SIGINT', end)
+  process.on('SIGTERM', end)
+  const status = await ended.promise
+  await log.flush()
+  return status
+}

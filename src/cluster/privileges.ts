@@ -1,0 +1,80 @@
+/**
+ * Giving up root: after the listening sockets are bound, primary and workers become `server.user`.
+ * What must still be readable and writable as that user is checked at once, so that a renewal or a mapping write doesn't
+ * fail months later.
+ */
+import { execFile } from 'node:child_process'
+import { access, constants } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { promisify } from 'node:util'
+import type { Config } from '../config/config.ts'
+import { SignalboxError } from '../errors.ts'
+
+export interface Identity {
+  readonly user: string
+  readonly uid: number
+  readonly gid: number
+  /** Supplementary groups. */
+  readonly groups: readonly number[]
+}
+
+/** The numbers behind server.user and server.group; undefined when no user is configured. Rejects with CONFIG_INVALID. */
+export async function identityOf({ user, group }: Config['server']): Promise<Identity | undefined> {
+  if (user === undefined && group === undefined) return undefined
+  if (process.getuid?.() !== 0) {
+    throw new SignalboxError('CONFIG_INVALID', 'server.user and server.group need a start as root')
+  }
+  const name = user ?? 'root'
+  const [uid = 0] = await ask('id', ['-u', name], `server.user: there is no user "${name}"`)
+  const [own = 0] = await ask('id', ['-g', name], `server.user: user "${name}" has no group`)
+  const groups = await ask('id', ['-G', name], `server.user: user "${name}" has no groups`)
+  const gid = group === undefined ? own : await groupNumber(group)
+  return { user: name, uid, gid, groups: [...new Set([gid, ...groups])] }
+}
+
+/** For good: user, group and supplementary groups. */
+export function dropPrivileges(identity: Identity): void {
+  process.setgroups?.([...identity.groups])
+  process.setgid?.(identity.gid)
+  process.setuid?.(identity.uid)
+}
+
+/** As the user that this process is now. Rejects with CONFIG_INVALID naming every path that can't be used. */
+export async function checkAccess(config: Config): Promise<void> {
+  const wanted: [string, number, string][] = config.tls.certificates.flatMap((certificate): [string, number, string][] => [
+    [certificate.certPath, constants.R_OK, 'certificate'],
+    [certificate.keyPath, constants.R_OK, 'key'],
+  ])
+  if (config.mapping.source === 'file' && config.mapping.file !== undefined) {
+    wanted.push([config.mapping.file.path, constants.R_OK, 'mapping file'])
+    wanted.push([dirname(config.mapping.file.path), constants.W_OK, "mapping file's directory"])
+  }
+  const failures: string[] = []
+  for (const [path, mode, what] of wanted) {
+    try {
+      await access(path, mode)
+    } catch (error) {
+      failures.push(`${what} ${path}: ${error instanceof Error && 'code' in error ? String(error.code) : 'no access'}`)
+    }
+  }
+  if (failures.length > 0) {
+    throw new SignalboxError('CONFIG_INVALID', `as user "${config.server.user ?? ''}" these cannot be used: ${failures.join('; ')}`)
+  }
+}
+
+const run = promisify(execFile)
+
+async function groupNumber(group: string): Promise<number> {
+  if (/^\d+$/.test(group)) return Number(group)
+  const { stdout } = await run('getent', ['group', group]).catch(() => {
+    throw new SignalboxError('CONFIG_INVALID', `server.group: there is no group "${group}"`)
+  })
+  return Number(stdout.split(':')[2])
+}
+
+async function ask(command: string, args: readonly string[], failure: string): Promise<number[]> {
+  const { stdout } = await run(command, args).catch(() => {
+    throw new SignalboxError('CONFIG_INVALID', failure)
+  })
+  return stdout.trim().split(' ').map(Number)
+}

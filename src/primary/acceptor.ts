@@ -1,0 +1,307 @@
+/**
+ * The acceptor actor: the listening sockets of `distribution = "primary"` and every connection until a worker has taken
+ * it. It keeps its own descriptor of a connection that is on its way, so that a worker's death or standstill costs no
+ * connection: it is handed to another worker, or closed, within limits.HANDOVER_DEADLINE_MS.
+ *
+ * Why not node:cluster's round robin: a connection that it has given to a worker that dies hangs for ever. Here the
+ * worker says `taken` before its first byte goes out, and refuses what was sent to it too long ago; so no connection is
+ * ever served twice. Few are sent to a worker at a time (WINDOW), so that "when it was sent" is not "when it was queued".
+ */
+import { createServer } from 'node:net'
+import type { Server, Socket } from 'node:net'
+import type { Behaviour } from '../actor/actor.ts'
+import type { Reply } from '../actor/message.ts'
+import type { Clock, Timer } from '../clock.ts'
+import type { ConnectionEnvelope } from '../cluster/channel.ts'
+import type { ListenerConfig } from '../config/config.ts'
+import { impossible, SignalboxError } from '../errors.ts'
+import { HANDOVER_DEADLINE_MS } from '../limits.ts'
+import { plainAddress } from '../listener/address.ts'
+import type { AcceptorMessage } from './handover-messages.ts'
+import type { Admission, Limits } from './limits.ts'
+
+/** A worker as the acceptor reaches it. */
+export interface Station {
+  readonly worker: number
+  /** Sends the connection; `failed` is called when the channel could not take it. */
+  readonly send: (envelope: ConnectionEnvelope, socket: Socket, failed: () => void) => void
+}
+
+interface StationState {
+  readonly station: Station
+  /** On their way now. */
+  readonly sent: Set<number>
+  /** It let a connection lie: used only when there is no other. */
+  suspect: boolean
+}
+
+interface Waiting {
+  readonly id: number
+  readonly listener: number
+  readonly socket: Socket
+  readonly address: string
+  readonly port: number
+  /** Clock time of accepting. */
+  readonly accepted: number
+  /** Clock time of sending, while it is on its way. */
+  at: number
+  worker: number | undefined
+}
+
+export interface AcceptorOptions {
+  readonly listeners: readonly ListenerConfig[]
+  readonly clock: Clock
+  readonly limits: Limits
+  /** The protocol's "too busy" line; empty where none exists or TLS comes first. */
+  readonly tooBusy: (listener: number) => Buffer
+  readonly refused: (listener: ListenerConfig, address: string, why: Admission | 'unanswered') => void
+}
+
+/** The worker of a connection that has none. */
+const NOBODY = 0
+/** Connections on their way to one worker at a time. */
+const WINDOW = 16
+/** How often what is on its way is looked over. */
+const SWEEP_MS = 100
+/** A connection that found no worker at all (none up yet) is closed after this long. */
+const UNANSWERED_MS = 5_000
+
+export class Acceptor implements Behaviour<AcceptorMessage> {
+  readonly #options: AcceptorOptions
+  readonly #servers: Server[] = []
+  readonly #stations = new Map<number, StationState>()
+  readonly #onTheirWay = new Map<number, Waiting>()
+  readonly #nameOf = new WeakMap<Server, string>()
+  readonly #draining = new Set<number>()
+  #queue: Waiting[] = []
+  #sweep: Timer | undefined
+  #count = 1
+  #closed = false
+
+  constructor(options: AcceptorOptions) {
+    this.#options = options
+  }
+
+  receive(message: AcceptorMessage, _reply: Reply): void {
+    switch (message.type) {
+      case 'taken':
+        for (const id of message.ids) this.#taken(id, message.worker)
+        return this.#drainQueue()
+      case 'declined':
+        for (const id of message.ids) this.#declined(id, message.worker)
+        return this.#drainQueue()
+      default:
+        impossible(message)
+    }
+  }
+
+  /** Connections on their way can't be told apart from lost ones any more: end the process. */
+  crashed(error: SignalboxError): void {
+    throw error
+  }
+
+  /** Opens every listening socket or none. Rejects with LISTEN_FAILED naming listener and address. */
+  async listen(): Promise<void> {
+    const opened = await Promise.allSettled(
+      this.#options.listeners.flatMap((listener, index) => listener.bind.map((address) => this.#open(listener, index, address))),
+    )
+    const failed = opened.find((outcome) => outcome.status === 'rejected')
+    if (failed !== undefined) {
+      this.close()
+      throw failed.reason
+    }
+    this.#sweep = this.#options.clock.every(SWEEP_MS, () => this.#lookOver())
+  }
+
+  /** Where it listens, for the log; the ports that the kernel chose where 0 was asked for. */
+  get addresses(): readonly { readonly listener: string; readonly host: string; readonly port: number }[] {
+    return this.#servers.flatMap((server) => {
+      const address = server.address()
+      return typeof address === 'object' && address !== null
+        ? [{ listener: this.#nameOf.get(server) ?? '', host: address.address, port: address.port }]
+        : []
+    })
+  }
+
+  /** A worker is ready for connections. */
+  join(station: Station): void {
+    this.#stations.set(station.worker, { station, sent: new Set(), suspect: false })
+    this.#drainQueue()
+  }
+
+  /** A worker gets no more connections (it drains); what is on its way is settled by it. */
+  leave(worker: number): void {
+    const state = this.#stations.get(worker)
+    if (state !== undefined) state.suspect = true
+    this.#draining.add(worker)
+  }
+
+  /** A worker is gone: what was on its way to it goes to another. */
+  gone(worker: number): void {
+    const state = this.#stations.get(worker)
+    this.#stations.delete(worker)
+    this.#draining.delete(worker)
+    if (state === undefined) return
+    for (const id of state.sent) {
+      const waiting = this.#onTheirWay.get(id)
+      if (waiting !== undefined) this.#requeue(waiting)
+    }
+    this.#drainQueue()
+  }
+
+  /** Accepts no more. What is waiting for a worker is closed. Idempotent. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#sweep?.cancel()
+    for (const server of this.#servers) server.close()
+    for (const waiting of this.#queue) this.#giveUp(waiting)
+    this.#queue = []
+  }
+
+  #open(listener: ListenerConfig, index: number, { host, port, family, text }: ListenerConfig['bind'][number]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true })
+      this.#servers.push(server)
+      this.#nameOf.set(server, listener.name)
+      server.on('connection', (socket) => this.#accept(socket, listener, index))
+      server.once('error', (error) => {
+        const message = `listener "${listener.name}" cannot listen on ${text}: ${error.message}`
+        reject(new SignalboxError('LISTEN_FAILED', message, { cause: error }))
+      })
+      server.listen({ host, port, ipv6Only: family === 6, backlog: 4096, exclusive: true }, resolve)
+    })
+  }
+
+  #accept(socket: Socket, listener: ListenerConfig, index: number): void {
+    const { remoteAddress, remotePort } = socket
+    if (remoteAddress === undefined || remotePort === undefined) {
+      // Reset before it could be looked at.
+      socket.destroy()
+      return
+    }
+    const { limits, clock, refused, tooBusy } = this.#options
+    const address = plainAddress(remoteAddress)
+    const admission = limits.admit(listener.name, address)
+    if (admission !== 'admitted') {
+      refused(listener, address, admission)
+      turnAway(socket, tooBusy(index))
+      return
+    }
+    const id = this.#count++
+    limits.register(id, listener.name, address, NOBODY)
+    // A client that resets while it waits is noticed by the worker, or by nobody.
+    socket.on('error', () => {})
+    this.#queue.push({ id, listener: index, socket, address, port: remotePort, accepted: clock.now(), at: 0, worker: undefined })
+    this.#drainQueue()
+  }
+
+  #drainQueue(): void {
+    while (this.#queue.length > 0) {
+      const state = this.#choose()
+      if (state === undefined) return
+      const waiting = this.#queue.shift()
+      if (waiting !== undefined) this.#send(waiting, state)
+    }
+  }
+
+  /** The worker with the fewest sessions that has room on its way; a suspect one only when there is no other. */
+  #choose(): StationState | undefined {
+    const { limits } = this.#options
+    const sessions = (state: StationState) => limits.ofWorker(state.station.worker)
+    let best: StationState | undefined
+    for (const state of this.#stations.values()) {
+      if (state.sent.size >= WINDOW || this.#draining.has(state.station.worker)) continue
+      if (best === undefined || Number(state.suspect) < Number(best.suspect)) best = state
+      else if (state.suspect === best.suspect && sessions(state) < sessions(best)) best = state
+    }
+    // A suspect worker is tried with one connection at a time.
+    return best?.suspect === true && best.sent.size > 0 ? undefined : best
+  }
+
+  #send(waiting: Waiting, state: StationState): void {
+    const { id, listener, address, port, socket } = waiting
+    const { station } = state
+    waiting.at = this.#options.clock.now()
+    waiting.worker = station.worker
+    state.sent.add(id)
+    this.#onTheirWay.set(id, waiting)
+    this.#options.limits.assign(id, station.worker)
+    station.send({ t: 'connection', id, listener, at: waiting.at, address, port }, socket, () => this.#declined(id, station.worker))
+  }
+
+  #taken(id: number, worker: number): void {
+    const waiting = this.#settle(id, worker)
+    const state = this.#stations.get(worker)
+    if (state !== undefined && !this.#draining.has(worker)) state.suspect = false
+    // Closes this process's descriptor; the worker has its own.
+    waiting?.socket.destroy()
+  }
+
+  #declined(id: number, worker: number): void {
+    const waiting = this.#settle(id, worker)
+    if (waiting === undefined) return
+    this.#again(waiting)
+  }
+
+  #settle(id: number, worker: number): Waiting | undefined {
+    this.#stations.get(worker)?.sent.delete(id)
+    const waiting = this.#onTheirWay.get(id)
+    // It was given to somebody else meanwhile.
+    if (waiting === undefined || waiting.worker !== worker) return undefined
+    this.#onTheirWay.delete(id)
+    return waiting
+  }
+
+  #requeue(waiting: Waiting): void {
+    this.#onTheirWay.delete(waiting.id)
+    this.#again(waiting)
+  }
+
+  #again(waiting: Waiting): void {
+    waiting.worker = undefined
+    this.#options.limits.assign(waiting.id, NOBODY)
+    if (this.#closed || this.#options.clock.now() - waiting.accepted > UNANSWERED_MS) return this.#giveUp(waiting)
+    this.#queue.unshift(waiting)
+  }
+
+  #lookOver(): void {
+    const now = this.#options.clock.now()
+    for (const waiting of this.#onTheirWay.values()) {
+      // In the order of sending: the rest is younger.
+      if (now - waiting.at < HANDOVER_DEADLINE_MS) break
+      const state = waiting.worker === undefined ? undefined : this.#stations.get(waiting.worker)
+      if (state !== undefined) {
+        state.suspect = true
+        state.sent.delete(waiting.id)
+      }
+      // With a worker that stands still and no other, the client is better off trying again.
+      if ([...this.#stations.values()].some((other) => !other.suspect)) this.#requeue(waiting)
+      else {
+        this.#onTheirWay.delete(waiting.id)
+        this.#giveUp(waiting)
+      }
+    }
+    this.#queue = this.#queue.filter((waiting) => {
+      if (now - waiting.accepted <= UNANSWERED_MS) return true
+      this.#giveUp(waiting)
+      return false
+    })
+    this.#drainQueue()
+  }
+
+  #giveUp(waiting: Waiting): void {
+    const listener = this.#options.listeners[waiting.listener]
+    if (listener !== undefined) this.#options.refused(listener, waiting.address, 'unanswered')
+    this.#options.limits.release(waiting.id)
+    // The FIN reaches the client even while a worker that stands still holds a descriptor of it.
+    turnAway(waiting.socket, this.#options.tooBusy(waiting.listener))
+  }
+}
+
+/** Says the last words, if any, and closes. */
+function turnAway(socket: Socket, words: Buffer): void {
+  socket.on('error', () => socket.destroy())
+  if (words.length > 0) socket.write(words)
+  socket.destroySoon()
+}

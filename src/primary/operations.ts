@@ -1,0 +1,199 @@
+/**
+ * The management API's operations over the actors: what an operator's request means for mapping, fleet, health and
+ * workers, in which order. A change is: commit at the source, then invalidate everywhere, then answer with who confirmed.
+ */
+import { randomUUID } from 'node:crypto'
+import type { ActorRef } from '../actor/message.ts'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config/config.ts'
+import type { Catalogue } from '../destination/catalogue.ts'
+import { asSignalboxError, SignalboxError } from '../errors.ts'
+import { normalizeIdentifier } from '../identity/identifier.ts'
+import { DELAY_SECONDS } from '../limits.ts'
+import type {
+  Confirmation,
+  DestinationStatus,
+  LookupAnswer,
+  Operations,
+  ReloadAnswer,
+  Stats,
+  WorkerLookup,
+} from '../management/operations.ts'
+import type { MappingMessage } from '../mapping/actor.ts'
+import type { Changed } from '../mapping/source.ts'
+import { mistakesOf } from '../mapping/mistakes.ts'
+import type { OpenRoute } from '../resolver/route.ts'
+import type { WorkerStats } from '../worker/messages.ts'
+import type { FleetMessage, Member } from './fleet.ts'
+import type { HealthMessage } from './health.ts'
+import type { Limits } from './limits.ts'
+import type { WorkerHandle } from './supervisor.ts'
+
+export interface OperationsOptions {
+  readonly config: Config
+  readonly clock: Clock
+  readonly version: string
+  readonly catalogue: Catalogue
+  readonly mapping: ActorRef<MappingMessage>
+  readonly fleet: ActorRef<FleetMessage>
+  readonly health: ActorRef<HealthMessage>
+  readonly limits: Limits
+  readonly workers: () => readonly WorkerHandle[]
+  readonly state: () => 'starting' | 'ready' | 'draining'
+}
+
+/** A rewrite of a large file may take seconds; the source has deadlines of its own. */
+const WRITE_DEADLINE_MS = 60_000
+const RELOAD_DEADLINE_MS = 120_000
+const ASK_MS = 2_000
+/** Over what the fleet waits for acknowledgements. */
+const FLEET_MARGIN_MS = 1_000
+
+export class PrimaryOperations implements Operations {
+  readonly #options: OperationsOptions
+  readonly #startedAt: number
+
+  constructor(options: OperationsOptions) {
+    this.#options = options
+    this.#startedAt = options.clock.now()
+  }
+
+  state(): 'starting' | 'ready' | 'draining' {
+    return this.#options.state()
+  }
+
+  normalize(identifier: string): string {
+    const { mapping, routing } = this.#options.config
+    return normalizeIdentifier(identifier, { normalize: mapping.normalize, separators: routing.masterUserSeparators })
+  }
+
+  destinationNames(): readonly string[] {
+    return [...this.#options.catalogue].map(({ name }) => name)
+  }
+
+  async stats(): Promise<Stats> {
+    const { clock, config, limits, version } = this.#options
+    const workers = await this.#workerStats()
+    const sum = (pick: (stats: WorkerStats) => number) => workers.reduce((total, stats) => total + pick(stats), 0)
+    const hits = sum(({ resolver }) => resolver.hits)
+    const misses = sum(({ resolver }) => resolver.misses)
+    return {
+      cache_hits: hits,
+      cache_misses: misses,
+      hit_rate_pct: hits + misses === 0 ? 0 : Math.round((hits / (hits + misses)) * 10_000) / 100,
+      cache_entries: sum(({ resolver }) => resolver.entries),
+      active_connections: limits.connections,
+      stale_served: sum(({ resolver }) => resolver.staleServed),
+      lookup_failures: sum(({ resolver }) => resolver.lookupFailures),
+      evictions: sum(({ resolver }) => resolver.evictions),
+      invalidations: sum(({ resolver }) => resolver.invalidations),
+      audited: sum(({ resolver }) => resolver.audited),
+      audit_stale: sum(({ resolver }) => resolver.auditStale),
+      workers: workers.length,
+      instance: config.cluster.instance,
+      peers: [],
+      bus: 'none',
+      watch: 'off',
+      uptime_s: Math.floor((clock.now() - this.#startedAt) / 1000),
+      version,
+    }
+  }
+
+  async destinations(): Promise<readonly DestinationStatus[]> {
+    const [health, workers] = await Promise.all([this.#options.health.ask({ type: 'snapshot' }, ASK_MS), this.#workerStats()])
+    return health.map((one) => ({
+      destination: one.destination,
+      consecutive_failures: one.consecutiveFailures,
+      failure_sources: one.failureSources,
+      host_level_failure: one.hostLevelFailure,
+      down: one.down,
+      down_until: one.downUntil === undefined ? null : new Date(one.downUntil).toISOString(),
+      sessions: workers.reduce((total, { sessions }) => total + (sessions.byDestination[one.destination] ?? 0), 0),
+    }))
+  }
+
+  resetDestination(name: string): Promise<boolean> {
+    return this.#options.health.ask({ type: 'reset', destination: name }, ASK_MS)
+  }
+
+  async lookup(identifier: string, everyWorker: boolean): Promise<LookupAnswer> {
+    const members = await this.#options.fleet.ask({ type: 'members' }, ASK_MS)
+    const asked = everyWorker ? members : members.slice(0, 1)
+    const workers = await Promise.all(asked.map((member) => this.#lookupIn(member, identifier)))
+    const [first] = workers
+    if (first === undefined) throw new SignalboxError('ROUTE_UNAVAILABLE', 'no worker is ready')
+    const { worker: _worker, ...answer } = first
+    return { ...answer, normalized: identifier, workers: everyWorker ? workers : [] }
+  }
+
+  async put(identifier: string, destination: string): Promise<Confirmation> {
+    await this.#options.mapping.ask({ type: 'put', identifier, destination }, WRITE_DEADLINE_MS)
+    return this.invalidate(identifier)
+  }
+
+  async delete(identifier: string): Promise<{ readonly removed: boolean; readonly confirmation: Confirmation }> {
+    const removed = await this.#options.mapping.ask({ type: 'delete', identifier }, WRITE_DEADLINE_MS)
+    // Even when there was none: a cached route of one that somebody else removed goes too.
+    return { removed, confirmation: await this.invalidate(identifier) }
+  }
+
+  async reloadMappings(): Promise<ReloadAnswer> {
+    try {
+      const { invalidate, ...result } = await this.#options.mapping.ask({ type: 'reload' }, RELOAD_DEADLINE_MS)
+      return { ok: true, ...result, confirmation: await this.#invalidateChanged(invalidate) }
+    } catch (thrown) {
+      const error = asSignalboxError(thrown)
+      if (error.code !== 'SOURCE_INVALID') throw error
+      return { ok: false, mistakes: mistakesOf(error)?.mistakes ?? [], message: error.message }
+    }
+  }
+
+  invalidate(identifier: string | undefined): Promise<Confirmation> {
+    return this.#invalidateChanged(identifier === undefined ? { all: true } : { all: false, identifiers: [identifier] })
+  }
+
+  kick(identifier: string): Promise<{ readonly kicked: number; readonly confirmation: Confirmation }> {
+    return this.#options.fleet.ask({ type: 'kick', identifier }, this.#fleetDeadline)
+  }
+
+  delay(identifier: string, seconds: number): Promise<Confirmation> {
+    const ms = Math.min(seconds, DELAY_SECONDS) * 1000
+    return this.#options.fleet.ask({ type: 'hold', identifier, id: randomUUID(), ms }, this.#fleetDeadline)
+  }
+
+  get #fleetDeadline(): number {
+    return this.#options.config.cluster.ackTimeout + FLEET_MARGIN_MS
+  }
+
+  #invalidateChanged(changed: Changed): Promise<Confirmation> {
+    const { fleet } = this.#options
+    return changed.all
+      ? fleet.ask({ type: 'invalidate-all' }, this.#fleetDeadline)
+      : fleet.ask({ type: 'invalidate', identifiers: changed.identifiers }, this.#fleetDeadline)
+  }
+
+  async #lookupIn({ worker, resolver }: Member, identifier: string): Promise<WorkerLookup> {
+    const { config, catalogue } = this.#options
+    const route = await resolver.ask({ type: 'inspect', identifier }, config.mapping.lookupTimeout + ASK_MS)
+    return {
+      worker,
+      destination: nameOf(catalogue, route),
+      routed_to_default: route.kind === 'default',
+      cached: route.source === 'cache',
+      source: route.source,
+    }
+  }
+
+  /** Of the workers that answer; one that doesn't is being replaced. */
+  async #workerStats(): Promise<readonly WorkerStats[]> {
+    const answers = await Promise.allSettled(this.#options.workers().map(({ control }) => control.ask({ type: 'stats' }, ASK_MS)))
+    return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
+  }
+}
+
+/** Workers and primary number the destinations alike: both made their catalogue from one list, in its order. */
+function nameOf(catalogue: Catalogue, { destination }: OpenRoute): string {
+  const name = catalogue.nameOf(destination)
+  if (name === undefined) throw new SignalboxError('INTERNAL', `no destination has the number ${destination}`)
+  return name
+}

@@ -1,0 +1,348 @@
+/**
+ * The primary's composition root: everything of an instance but its sessions, put together in the order of dependency,
+ * started so that nothing is half up when something fails, and ended in the reverse order.
+ *
+ * Start: source → listening sockets and management → privileges → workers → ready.
+ */
+import { randomBytes } from 'node:crypto'
+import { spawn } from '../actor/actor.ts'
+import type { RunningActor } from '../actor/actor.ts'
+import type { Clock } from '../clock.ts'
+import type { StartEnvelope } from '../cluster/channel.ts'
+import type { AdminConfig, Config, ListenerConfig } from '../config/config.ts'
+import { Catalogue } from '../destination/catalogue.ts'
+import { SignalboxError } from '../errors.ts'
+import { startManagement } from '../management/server.ts'
+import type { ManagementServer } from '../management/server.ts'
+import { MappingOwner } from '../mapping/actor.ts'
+import type { MappingMessage } from '../mapping/actor.ts'
+import { openFileSource } from '../mapping/file/source.ts'
+import type { MappingSource } from '../mapping/source.ts'
+import { createAudit } from '../observe/audit.ts'
+import * as events from '../observe/events.ts'
+import type { Logger } from '../observe/log.ts'
+import { createRedactor } from '../observe/redaction.ts'
+import { protocolByName } from '../protocol/registry.ts'
+import type { KeyPair } from '../tls/certificates.ts'
+import { selfSigned } from '../tls/self-signed.ts'
+import { Acceptor } from './acceptor.ts'
+import { Fleet } from './fleet.ts'
+import type { FleetMessage } from './fleet.ts'
+import type { AcceptorMessage } from './handover-messages.ts'
+import { Health } from './health.ts'
+import type { HealthMessage } from './health.ts'
+import { Limits } from './limits.ts'
+import type { LimitsMessage } from './limits.ts'
+import { PrimaryOperations } from './operations.ts'
+import { checkAccess, dropPrivileges, identityOf } from '../cluster/privileges.ts'
+import type { Identity } from '../cluster/privileges.ts'
+import { Supervisor } from './supervisor.ts'
+import type { Observer, SupervisorMessage, WorkerHandle } from './supervisor.ts'
+
+export interface PrimaryOptions {
+  readonly config: Config
+  readonly clock: Clock
+  readonly log: Logger
+  readonly version: string
+  /** Path of the workers' entry. */
+  readonly workerEntry: string
+  readonly terminal: boolean
+  readonly random: () => number
+  /** The instance can't go on: the process should end with status 1. */
+  readonly fatal: (error: SignalboxError) => void
+}
+
+/** How long the rest of the start may take after the first worker is forked. */
+const STOP_MARGIN_MS = 5_000
+
+export class Primary {
+  readonly #options: PrimaryOptions
+  readonly #config: Config
+  readonly #clock: Clock
+  readonly #log: Logger
+  readonly #catalogue: Catalogue
+  readonly #limits: Limits
+  readonly #limitsActor: RunningActor<LimitsMessage>
+  readonly #health: Health
+  readonly #healthActor: RunningActor<HealthMessage>
+  readonly #fleetActor: RunningActor<FleetMessage>
+  readonly #acceptor: Acceptor
+  readonly #acceptorActor: RunningActor<AcceptorMessage>
+  readonly #supervisor: Supervisor
+  readonly #supervisorActor: RunningActor<SupervisorMessage>
+  readonly #workers = new Map<number, WorkerHandle>()
+  readonly #ticketKeys = randomBytes(48)
+  #mappingActor: RunningActor<MappingMessage> | undefined
+  #source: MappingSource | undefined
+  #management: ManagementServer | undefined
+  #fallback: KeyPair | undefined
+  #identity: Identity | undefined
+  #state: 'starting' | 'ready' | 'draining' = 'starting'
+  #started: (() => void) | undefined
+  #failed: ((error: SignalboxError) => void) | undefined
+
+  constructor(options: PrimaryOptions) {
+    this.#options = options
+    const { config, clock, log } = options
+    this.#config = config
+    this.#clock = clock
+    this.#log = log
+    const onCrash = (name: string, type: string, error: SignalboxError) => {
+      log.error({ event: 'actor_crashed', actor: name, message: type, error }, 'an actor crashed')
+    }
+    this.#catalogue = new Catalogue(config.destinations)
+    this.#limits = new Limits(config.limits, config.listeners, clock)
+    this.#limitsActor = spawn(this.#limits, { name: 'limits', clock, onCrash })
+    this.#health = new Health({
+      server: config.server,
+      destinations: config.destinations.map(({ name }) => name),
+      clock,
+      random: options.random,
+      publish: (verdict) => {
+        for (const { control } of this.#workers.values()) control.tell({ type: 'verdict', verdict })
+      },
+      changed: (change) => {
+        if (change.down) events.destinationDown(log, change)
+        else events.destinationUp(log, change)
+      },
+    })
+    this.#healthActor = spawn(this.#health, { name: 'health', clock, onCrash })
+    this.#fleetActor = spawn(
+      new Fleet({
+        ackTimeout: config.cluster.ackTimeout,
+        unconfirmed: (worker, what, error) => {
+          log.error({ event: 'unconfirmed', worker, change: what, error }, 'a worker did not confirm a change in time')
+        },
+      }),
+      { name: 'fleet', clock, onCrash },
+    )
+    this.#acceptor = new Acceptor({
+      listeners: config.server.distribution === 'primary' ? config.listeners : [],
+      clock,
+      limits: this.#limits,
+      tooBusy: this.#tooBusyLines(),
+      refused: (listener, client, reason) => {
+        events.connectionRefused(log, { listener: listener.name, protocol: listener.protocol, client, reason })
+      },
+    })
+    this.#acceptorActor = spawn(this.#acceptor, { name: 'acceptor', clock, onCrash })
+    this.#supervisor = new Supervisor({
+      threads: config.server.threads,
+      clock,
+      entry: options.workerEntry,
+      start: (worker) => this.#startEnvelope(worker),
+      self: (message) => this.#supervisorActor.ref.tell(message),
+      observer: this.#observer(),
+    })
+    this.#supervisorActor = spawn(this.#supervisor, { name: 'supervisor', clock, onCrash })
+  }
+
+  /** Resolves when connections are being served. Rejects, with nothing left running, when that can't be. */
+  async start(): Promise<void> {
+    try {
+      await this.#open()
+    } catch (error) {
+      await this.#closeAll()
+      throw error
+    }
+  }
+
+  /** Ends the instance: sessions may finish for `grace` milliseconds. Resolves when everything is closed. */
+  async stop(grace: number): Promise<void> {
+    if (this.#state === 'draining') return
+    this.#state = 'draining'
+    this.#log.info({ event: 'draining', grace_seconds: grace / 1000, sessions: this.#limits.connections }, 'shutting down')
+    this.#acceptor.close()
+    await this.#supervisorActor.ref.ask({ type: 'stop', grace }, grace + STOP_MARGIN_MS)
+    await this.#closeAll()
+    this.#log.info({ event: 'stopped' }, 'stopped')
+  }
+
+  /** Ends every session at once. */
+  kill(): void {
+    this.#supervisor.kill()
+  }
+
+  async #open(): Promise<void> {
+    const { config, clock } = { config: this.#config, clock: this.#clock }
+    this.#identity = await identityOf(config.server)
+    if (config.tls.certificates.length === 0) {
+      this.#fallback = await selfSigned([config.server.hostname ?? 'localhost', 'localhost', '127.0.0.1', '::1'], clock)
+      this.#log.warn({ event: 'self_signed' }, 'no certificate is configured: a self-signed one was made')
+    }
+    const source = await this.#openSource()
+    this.#source = source
+    this.#mappingActor = spawn(new MappingOwner(source), { name: 'mapping', clock })
+    source.onChange((change) => this.#sourceChanged(change))
+    await this.#acceptor.listen()
+    if (config.admin !== undefined) this.#management = await this.#startManagement(config.admin, this.#mappingActor)
+    if (this.#identity !== undefined && config.server.distribution === 'primary') {
+      dropPrivileges(this.#identity)
+      await checkAccess(config)
+    }
+    await new Promise<void>((resolve, reject) => {
+      this.#started = resolve
+      this.#failed = reject
+      this.#supervisor.begin()
+    })
+    if (this.#identity !== undefined && config.server.distribution === 'kernel') {
+      dropPrivileges(this.#identity)
+      await checkAccess(config)
+    }
+    this.#state = 'ready'
+    this.#log.info(
+      {
+        event: 'ready',
+        version: this.#options.version,
+        instance: config.cluster.instance,
+        workers: this.#supervisor.ready,
+        listeners: config.listeners.map(({ name, protocol, tls, bind }) => `${name}: ${protocol} ${tls} ${bind.map(({ text }) => text).join(' ')}`),
+        ...(this.#management === undefined ? {} : { admin: `${this.#management.address.host}:${this.#management.address.port}` }),
+      },
+      'ready',
+    )
+  }
+
+  #openSource(): Promise<MappingSource> {
+    const { mapping, destinations } = this.#config
+    if (mapping.source !== 'file' || mapping.file === undefined) {
+      throw new SignalboxError('CONFIG_INVALID', `mapping source "${mapping.source}" is not available yet`)
+    }
+    return openFileSource({
+      config: mapping.file,
+      normalize: mapping.normalize,
+      destinations: destinations.map(({ name }) => name),
+      clock: this.#clock,
+      warn: (message) => this.#log.warn({ event: 'mapping_warning' }, message),
+    })
+  }
+
+  #sourceChanged(change: Parameters<Parameters<MappingSource['onChange']>[0]>[0]): void {
+    const deadline = this.#config.cluster.ackTimeout + STOP_MARGIN_MS
+    const { ref } = this.#fleetActor
+    const published =
+      'doubt' in change
+        ? ref.ask({ type: 'doubt', reason: change.reason }, deadline)
+        : change.all
+          ? ref.ask({ type: 'invalidate-all' }, deadline)
+          : ref.ask({ type: 'invalidate', identifiers: change.identifiers }, deadline)
+    const count = 'doubt' in change ? 'doubt' : change.all ? 'all' : change.identifiers.length
+    published.then(
+      () => this.#log.info({ event: 'mapping_changed', accounts: count }, 'the mapping source was changed from outside'),
+      (error: unknown) => this.#log.error({ event: 'unconfirmed', change: 'watch', error }, 'a change of the source was not confirmed in time'),
+    )
+  }
+
+  async #startManagement(admin: AdminConfig, mapping: RunningActor<MappingMessage>): Promise<ManagementServer> {
+    const { certificates } = this.#config.tls
+    const named = certificates.find(({ name }) => name === admin.certificate)
+    const pair = named ?? certificates.find((certificate) => certificate.default) ?? certificates[0] ?? this.#fallback
+    if (pair === undefined) throw new SignalboxError('CONFIG_INVALID', 'the management API has no certificate')
+    const operations = new PrimaryOperations({
+      config: this.#config,
+      clock: this.#clock,
+      version: this.#options.version,
+      catalogue: this.#catalogue,
+      mapping: mapping.ref,
+      fleet: this.#fleetActor.ref,
+      health: this.#healthActor.ref,
+      limits: this.#limits,
+      workers: () => [...this.#workers.values()],
+      state: () => this.#state,
+    })
+    return startManagement({
+      admin,
+      tls: { cert: pair.cert, key: pair.key },
+      operations,
+      clock: this.#clock,
+      log: this.#log,
+      audit: createAudit(this.#log, createRedactor(this.#config.log)),
+    })
+  }
+
+  #observer(): Observer {
+    return {
+      starting: ({ link }) => {
+        link.export('limits', this.#limitsActor.ref)
+        link.export('health', this.#healthActor.ref)
+        link.export('acceptor', this.#acceptorActor.ref)
+        if (this.#mappingActor !== undefined) link.export('mapping', this.#mappingActor.ref)
+      },
+      ready: (handle) => this.#workerReady(handle),
+      gone: (handle, exit) => this.#workerGone(handle, exit),
+      stalled: ({ worker, pid }, ms) => {
+        this.#log.error({ event: 'worker_stalled', worker, pid, seconds: Math.round(ms / 1000) }, 'a worker stands still and is replaced')
+      },
+      invalid: (worker, error) => this.#log.error({ event: 'frame_invalid', worker, error }, 'an unusable frame came from a worker'),
+      giveUp: (reason) => this.#giveUp(new SignalboxError('INTERNAL', reason)),
+    }
+  }
+
+  #workerReady(handle: WorkerHandle): void {
+    const { worker, pid, link } = handle
+    this.#workers.set(worker, handle)
+    // It was started with the verdicts of that moment.
+    for (const verdict of this.#health.verdicts()) handle.control.tell({ type: 'verdict', verdict })
+    this.#fleetActor.ref.tell({
+      type: 'joined',
+      member: { worker, resolver: link.remote('resolver'), sessions: link.remote('sessions') },
+    })
+    this.#acceptor.join({ worker, send: handle.sendConnection })
+    events.workerReady(this.#log, { worker, pid })
+    if (this.#workers.size >= this.#config.server.threads) this.#started?.()
+  }
+
+  #workerGone({ worker, pid }: WorkerHandle, { code, signal, expected }: Parameters<Observer['gone']>[1]): void {
+    this.#workers.delete(worker)
+    const sessions = this.#limits.ofWorker(worker)
+    this.#fleetActor.ref.tell({ type: 'left', worker })
+    this.#acceptor.gone(worker)
+    this.#limitsActor.ref.tell({ type: 'worker-gone', worker })
+    events.workerExited(this.#log, {
+      worker,
+      pid,
+      expected,
+      sessions,
+      ...(code === null ? {} : { exit_code: code }),
+      ...(signal === null ? {} : { signal }),
+    })
+  }
+
+  #giveUp(error: SignalboxError): void {
+    if (this.#state === 'starting' && this.#failed !== undefined) this.#failed(error)
+    else this.#options.fatal(error)
+  }
+
+  #startEnvelope(worker: number): StartEnvelope {
+    return {
+      t: 'start',
+      worker,
+      config: this.#config,
+      ticketKeys: this.#ticketKeys,
+      fallback: this.#fallback,
+      verdicts: this.#health.verdicts(),
+      terminal: this.#options.terminal,
+      identity: this.#config.server.distribution === 'kernel' ? this.#identity : undefined,
+    }
+  }
+
+  async #closeAll(): Promise<void> {
+    this.#acceptor.close()
+    this.#supervisor.end()
+    await this.#management?.close()
+    await this.#source?.close()
+  }
+
+  /** The "too busy" lines of the listeners; with TLS from the first byte on there is none. */
+  #tooBusyLines(): (listener: number) => Buffer {
+    const lines = this.#config.listeners.map((listener) => this.#tooBusyLine(listener))
+    return (index) => lines[index] ?? Buffer.alloc(0)
+  }
+
+  #tooBusyLine(listener: ListenerConfig): Buffer {
+    const { capabilities, server, limits } = this.#config
+    if (listener.tls === 'implicit') return Buffer.alloc(0)
+    const profile = { listener, capabilities, hostname: server.hostname, preauthBuffer: limits.preauthBuffer }
+    return protocolByName(listener.protocol)?.prepare(profile).tooBusy ?? Buffer.alloc(0)
+  }
+}

@@ -1,0 +1,305 @@
+/**
+ * The supervisor actor: the workers' processes. It owns who is starting, ready, draining or gone; starts them, asks each
+ * whether its event loop turns, replaces those that die or stand still, and ends them all at shutdown. What a worker is
+ * good for (connections, invalidations) is told to the rooms that use it through `Observer`, in one order: a worker joins
+ * when it is ready, and is gone only when its process and its channel are.
+ */
+import cluster from 'node:cluster'
+import type { Worker as ClusterWorker } from 'node:cluster'
+import type { Socket } from 'node:net'
+import { Link } from '../actor/link.ts'
+import type { Behaviour } from '../actor/actor.ts'
+import type { ActorRef, Message, Question, Reply } from '../actor/message.ts'
+import type { Clock, Timer } from '../clock.ts'
+import type { ConnectionEnvelope, StartEnvelope, ToPrimary, ToWorker } from '../cluster/channel.ts'
+import { asSignalboxError, impossible, SignalboxError } from '../errors.ts'
+import {
+  DEATHS_AT_START,
+  DEATHS_WINDOW_MS,
+  RESPAWN_MAX_MS,
+  RESPAWN_MIN_MS,
+  WORKER_PING_MS,
+  WORKER_STALL_MS,
+} from '../limits.ts'
+import type { WorkerMessage } from '../worker/messages.ts'
+
+/** From a worker's channel: it takes part from now on. */
+export interface WorkerReady extends Message {
+  readonly type: 'ready'
+  readonly worker: number
+}
+/** A worker can't begin, whatever is tried. */
+export interface WorkerFailed extends Message {
+  readonly type: 'failed'
+  readonly worker: number
+  readonly reason: string
+}
+/** Process and channel of a worker are gone. */
+export interface WorkerExited extends Message {
+  readonly type: 'exited'
+  readonly worker: number
+  readonly code: number | null
+  readonly signal: string | null
+}
+/** From a timer. */
+export interface PingAll extends Message {
+  readonly type: 'ping-all'
+}
+/** From a timer: start one in place of one that died. */
+export interface Respawn extends Message {
+  readonly type: 'respawn'
+}
+/** Ends every worker: sessions may finish for `grace` milliseconds. Answered when all are gone. */
+export interface Stop extends Question<true> {
+  readonly type: 'stop'
+  readonly grace: number
+}
+export type SupervisorMessage = WorkerReady | WorkerFailed | WorkerExited | PingAll | Respawn | Stop
+
+/** A worker as the rest of the primary reaches it. */
+export interface WorkerHandle {
+  readonly worker: number
+  readonly pid: number
+  readonly link: Link
+  readonly control: ActorRef<WorkerMessage>
+  readonly sendConnection: (envelope: ConnectionEnvelope, socket: Socket, failed: () => void) => void
+}
+
+export interface Observer {
+  /** Before anything is heard of the worker: export what it may reach. */
+  starting(handle: WorkerHandle): void
+  ready(handle: WorkerHandle): void
+  /** Its process and channel are gone. */
+  gone(handle: WorkerHandle, exit: { readonly code: number | null; readonly signal: string | null; readonly expected: boolean }): void
+  stalled(handle: WorkerHandle, ms: number): void
+  invalid(worker: number, error: SignalboxError): void
+  /** Every worker died at the start: the instance can't do its work. */
+  giveUp(reason: string): void
+}
+
+export interface SupervisorOptions {
+  readonly threads: number
+  readonly clock: Clock
+  /** Path of workers/session.ts (or .js when built). */
+  readonly entry: string
+  readonly start: (worker: number) => StartEnvelope
+  readonly self: (message: SupervisorMessage) => void
+  readonly observer: Observer
+}
+
+interface Station {
+  readonly handle: WorkerHandle
+  readonly process: ClusterWorker
+  readonly since: number
+  state: 'starting' | 'ready' | 'draining'
+  /** Clock time of the last sign of life. */
+  heard: number
+  killed: boolean
+}
+
+/** A worker that lived this long didn't die young. */
+const GROWN_UP_MS = 10_000
+/** What a worker may take over its grace before it is killed. */
+const KILL_AFTER_MS = 2_000
+
+export class Supervisor implements Behaviour<SupervisorMessage> {
+  readonly #options: SupervisorOptions
+  readonly #stations = new Map<number, Station>()
+  readonly #startedAt: number
+  #everReady = false
+  #deaths = 0
+  #pause = RESPAWN_MIN_MS
+  #pinging: Timer | undefined
+  #ended = false
+  #stopping: { readonly question: Stop; readonly reply: Reply } | undefined
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options
+    this.#startedAt = options.clock.now()
+  }
+
+  /** Starts the workers. Called once. */
+  begin(): void {
+    cluster.setupPrimary({ exec: this.#options.entry, serialization: 'advanced', args: [] })
+    cluster.schedulingPolicy = cluster.SCHED_NONE
+    for (let count = 0; count < this.#options.threads; count++) this.#spawn()
+    this.#pinging = this.#options.clock.every(WORKER_PING_MS, () => this.#options.self({ type: 'ping-all' }))
+  }
+
+  receive(message: SupervisorMessage, reply: Reply): void {
+    switch (message.type) {
+      case 'ready':
+        return this.#ready(message.worker)
+      case 'failed':
+        return this.#options.observer.giveUp(message.reason)
+      case 'exited':
+        return this.#exited(message)
+      case 'ping-all':
+        return this.#ping()
+      case 'respawn':
+        if (this.#stopping === undefined && !this.#ended) this.#spawn()
+        return
+      case 'stop':
+        return this.#stop(message, reply)
+      default:
+        impossible(message)
+    }
+  }
+
+  crashed(error: SignalboxError): void {
+    throw error
+  }
+
+  /** Workers that take part. */
+  get ready(): number {
+    return [...this.#stations.values()].filter(({ state }) => state === 'ready').length
+  }
+
+  /** Kills every worker at once. */
+  kill(): void {
+    for (const station of this.#stations.values()) station.process.process.kill('SIGKILL')
+  }
+
+  /** For an instance that never came up, or whose workers are gone: no respawn, no survivor. */
+  end(): void {
+    this.#ended = true
+    this.#pinging?.cancel()
+    this.kill()
+  }
+
+  #spawn(): void {
+    const { clock, observer, self } = this.#options
+    const child = cluster.fork()
+    const worker = child.id
+    const link = new Link({
+      clock,
+      send: (frames) => post(child, { t: 'frames', frames }),
+      onInvalid: (error) => observer.invalid(worker, error),
+    })
+    const handle: WorkerHandle = {
+      worker,
+      pid: child.process.pid ?? 0,
+      link,
+      control: link.remote<WorkerMessage>('worker'),
+      sendConnection: (envelope, socket, failed) => sendConnection(child, envelope, socket, failed),
+    }
+    const station: Station = { handle, process: child, since: clock.now(), state: 'starting', heard: clock.now(), killed: false }
+    this.#stations.set(worker, station)
+    observer.starting(handle)
+    child.on('message', (envelope: ToPrimary) => {
+      switch (envelope.t) {
+        case 'frames':
+          return link.receive(envelope.frames)
+        case 'ready':
+          return self({ type: 'ready', worker })
+        case 'failed':
+          return self({ type: 'failed', worker, reason: envelope.message })
+        default:
+          impossible(envelope)
+      }
+    })
+    // The channel may hold messages after the process has ended, and the process may outlive its channel: gone is both.
+    let exit: { code: number | null; signal: string | null } | undefined
+    let disconnected = false
+    const gone = () => {
+      if (exit === undefined || !disconnected) return
+      link.close()
+      self({ type: 'exited', worker, ...exit })
+    }
+    child.on('disconnect', () => {
+      disconnected = true
+      link.close()
+      gone()
+    })
+    child.on('exit', (code, signal) => {
+      exit = { code, signal }
+      gone()
+    })
+    child.on('error', (error) => observer.invalid(worker, asSignalboxError(error)))
+    post(child, this.#options.start(worker))
+  }
+
+  #ready(worker: number): void {
+    const station = this.#stations.get(worker)
+    if (station === undefined || station.state !== 'starting') return
+    station.state = 'ready'
+    station.heard = this.#options.clock.now()
+    this.#everReady = true
+    this.#options.observer.ready(station.handle)
+  }
+
+  #exited({ worker, code, signal }: WorkerExited): void {
+    const station = this.#stations.get(worker)
+    if (station === undefined) return
+    this.#stations.delete(worker)
+    const expected = station.state === 'draining'
+    const { clock, observer, self } = this.#options
+    observer.gone(station.handle, { code, signal, expected })
+    if (this.#stopping !== undefined) return this.#settle()
+    if (expected || this.#ended) return
+    this.#deaths++
+    if (!this.#everReady && this.#deaths >= DEATHS_AT_START && clock.now() - this.#startedAt < DEATHS_WINDOW_MS) {
+      return observer.giveUp(`${this.#deaths} workers died before one was ready`)
+    }
+    const young = clock.now() - station.since < GROWN_UP_MS
+    this.#pause = young ? Math.min(this.#pause * 2, RESPAWN_MAX_MS) : RESPAWN_MIN_MS
+    clock.after(young ? this.#pause / 2 : 0, () => self({ type: 'respawn' }), { keepAlive: true })
+  }
+
+  #ping(): void {
+    const { clock, observer } = this.#options
+    for (const station of this.#stations.values()) {
+      const silent = clock.now() - station.heard
+      if (silent > WORKER_STALL_MS && !station.killed) {
+        station.killed = true
+        observer.stalled(station.handle, silent)
+        station.process.process.kill('SIGKILL')
+      }
+      station.handle.control.ask({ type: 'ping' }, WORKER_STALL_MS).then(
+        () => {
+          station.heard = clock.now()
+        },
+        // Silence is what the next round looks at.
+        () => {},
+      )
+    }
+  }
+
+  #stop(question: Stop, reply: Reply): void {
+    if (this.#stopping !== undefined) return reply.fail(new SignalboxError('DRAINING', 'the workers are being stopped already'))
+    this.#stopping = { question, reply }
+    this.#pinging?.cancel()
+    for (const station of this.#stations.values()) {
+      station.state = 'draining'
+      station.handle.control.tell({ type: 'drain', grace: question.grace })
+      station.handle.link.flush()
+    }
+    this.#options.clock.after(question.grace + KILL_AFTER_MS, () => this.kill(), { keepAlive: true })
+    this.#settle()
+  }
+
+  #settle(): void {
+    if (this.#stopping === undefined || this.#stations.size > 0) return
+    this.#stopping.reply.to(this.#stopping.question, true)
+  }
+}
+
+/** False: the channel is gone. */
+function post(child: ClusterWorker, envelope: ToWorker): boolean {
+  if (!child.isConnected()) return false
+  child.send(envelope, undefined, undefined, () => {
+    // A channel that broke is told by its 'disconnect'.
+  })
+  return true
+}
+
+function sendConnection(child: ClusterWorker, envelope: ConnectionEnvelope, socket: Socket, failed: () => void): void {
+  if (!child.isConnected()) {
+    // Not at once: the caller is still noting that it was sent.
+    setImmediate(failed)
+    return
+  }
+  child.send(envelope, socket, { keepOpen: true }, (error) => {
+    if (error !== null) failed()
+  })
+}

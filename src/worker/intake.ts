@@ -1,0 +1,155 @@
+/**
+ * How connections come into a worker. Handed out by the primary: a connection that was sent too long ago is declined
+ * (the primary has given it to somebody else, or is about to), the others are taken in one batch per turn of the event
+ * loop, and the primary is told so before the first byte goes out, so that it never gives a connection away twice.
+ *
+ * Accepted from shared listening sockets (`distribution = "kernel"`): counted here against this worker's share of
+ * `max_connections`, and told to the primary afterwards.
+ */
+import { createServer } from 'node:net'
+import type { Server, Socket } from 'node:net'
+import type { ActorRef } from '../actor/message.ts'
+import type { Clock } from '../clock.ts'
+import type { ConnectionEnvelope } from '../cluster/channel.ts'
+import type { ListenerConfig } from '../config/config.ts'
+import { SignalboxError } from '../errors.ts'
+import { HANDOVER_FRESH_MS } from '../limits.ts'
+import { plainAddress } from '../listener/address.ts'
+import type { AcceptorMessage } from '../primary/handover-messages.ts'
+import type { LimitsMessage } from '../primary/limits.ts'
+
+/** A connection that is this worker's. */
+export interface Taken {
+  readonly id: number
+  /** Index in config.listeners. */
+  readonly listener: number
+  readonly socket: Socket
+  readonly address: string
+  readonly port: number
+}
+
+export interface IntakeOptions {
+  readonly worker: number
+  readonly clock: Clock
+  readonly acceptor: ActorRef<AcceptorMessage>
+  readonly limits: ActorRef<LimitsMessage>
+  /** Sends what was told now: the primary must have it before the sessions begin. */
+  readonly flush: () => void
+  readonly begin: (taken: Taken) => void
+}
+
+/** Worker-made numbers of connections begin here, times the worker's number: apart from the primary's own. */
+const OWN_IDS = 2 ** 40
+
+export class Intake {
+  readonly #options: IntakeOptions
+  #arrived: Taken[] = []
+  #ended: number[] = []
+  #opened: { readonly id: number; readonly listener: string; readonly address: string }[] = []
+  #scheduled = false
+  #closed = false
+  #count = 0
+  readonly #servers: Server[] = []
+  readonly #open = new Map<number, number>()
+
+  constructor(options: IntakeOptions) {
+    this.#options = options
+  }
+
+  /** A handed-out connection arrived. */
+  take(envelope: ConnectionEnvelope, socket: Socket): void {
+    const { clock, acceptor, worker } = this.#options
+    const { id, listener, address, port } = envelope
+    if (this.#closed || clock.now() - envelope.at > HANDOVER_FRESH_MS) {
+      // Closes this process's descriptor only; the primary still holds the connection.
+      socket.destroy()
+      acceptor.tell({ type: 'declined', worker, ids: [id] })
+      return
+    }
+    socket.allowHalfOpen = true
+    this.#arrived.push({ id, listener, socket, address, port })
+    this.#schedule()
+  }
+
+  /** Listens on the shared sockets of the listeners; each may hold `share` of its max_connections. */
+  async listen(listeners: readonly ListenerConfig[], share: number, tooBusy: (listener: number) => Buffer): Promise<void> {
+    await Promise.all(
+      listeners.flatMap((listener, index) => {
+        const max = Math.max(1, Math.ceil(listener.maxConnections / share))
+        return listener.bind.map(
+          ({ host, port, family, text }) =>
+            new Promise<void>((resolve, reject) => {
+              const server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true })
+              this.#servers.push(server)
+              server.on('connection', (socket) => this.#accepted(socket, index, listener.name, max, tooBusy(index)))
+              server.once('error', (error) => {
+                reject(new SignalboxError('LISTEN_FAILED', `listener "${listener.name}" cannot listen on ${text}: ${error.message}`, { cause: error }))
+              })
+              server.listen({ host, port, ipv6Only: family === 6, backlog: 4096 }, resolve)
+            }),
+        )
+      }),
+    )
+  }
+
+  /** A session is over. */
+  ended(id: number, listener: number): void {
+    this.#open.set(listener, (this.#open.get(listener) ?? 1) - 1)
+    this.#ended.push(id)
+    this.#schedule()
+  }
+
+  /** Takes no more: what still comes is declined. */
+  close(): void {
+    this.#closed = true
+    for (const server of this.#servers) server.close()
+  }
+
+  #accepted(socket: Socket, listener: number, name: string, max: number, tooBusy: Buffer): void {
+    if ((this.#open.get(listener) ?? 0) >= max) {
+      socket.on('error', () => socket.destroy())
+      socket.end(tooBusy)
+      socket.destroySoon()
+      return
+    }
+    const { remoteAddress, remotePort } = socket
+    if (remoteAddress === undefined || remotePort === undefined) {
+      // It was reset before it could be looked at.
+      socket.destroy()
+      return
+    }
+    const id = this.#options.worker * OWN_IDS + this.#count++
+    const address = plainAddress(remoteAddress)
+    this.#open.set(listener, (this.#open.get(listener) ?? 0) + 1)
+    this.#opened.push({ id, listener: name, address })
+    this.#schedule()
+    this.#options.begin({ id, listener, socket, address, port: remotePort })
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(() => this.#flush())
+  }
+
+  #flush(): void {
+    this.#scheduled = false
+    const { worker, acceptor, limits, flush, begin } = this.#options
+    const arrived = this.#arrived
+    this.#arrived = []
+    if (arrived.length > 0) {
+      acceptor.tell({ type: 'taken', worker, ids: arrived.map(({ id }) => id) })
+      for (const { listener } of arrived) this.#open.set(listener, (this.#open.get(listener) ?? 0) + 1)
+    }
+    if (this.#opened.length > 0) {
+      limits.tell({ type: 'opened', worker, connections: this.#opened })
+      this.#opened = []
+    }
+    if (this.#ended.length > 0) {
+      limits.tell({ type: 'ended', ids: this.#ended })
+      this.#ended = []
+    }
+    flush()
+    for (const taken of arrived) begin(taken)
+  }
+}

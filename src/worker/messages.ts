@@ -1,0 +1,29 @@
+/** The catalogue of the worker actor: what the primary tells a worker as a whole. */
+import type { Message, Question } from '../actor/message.ts'
+import type { Verdict } from '../primary/health.ts'
+import type { ResolverStats } from '../resolver/resolver.ts'
+import type { SessionsStats } from '../session/sessions.ts'
+
+/** Is your event loop turning? */
+export interface Ping extends Question<true> {
+  readonly type: 'ping'
+}
+/** A destination's health has changed. */
+export interface Told extends Message {
+  readonly type: 'verdict'
+  readonly verdict: Verdict
+}
+/** Take no more connections, let sessions finish for `grace` milliseconds, then end them and yourself. */
+export interface Drain extends Message {
+  readonly type: 'drain'
+  readonly grace: number
+}
+export interface WorkerStatsQuestion extends Question<WorkerStats> {
+  readonly type: 'stats'
+}
+export type WorkerMessage = Ping | Told | Drain | WorkerStatsQuestion
+
+export interface WorkerStats {
+  readonly resolver: ResolverStats
+  readonly sessions: SessionsStats
+}

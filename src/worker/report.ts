@@ -1,0 +1,112 @@
+/** What a worker's sessions and resolver tell the operator: from their values to the events of the log. */
+import type { Clock } from '../clock.ts'
+import type { SignalboxError } from '../errors.ts'
+import * as events from '../observe/events.ts'
+import type { Logger } from '../observe/log.ts'
+import type { Redactor } from '../observe/redaction.ts'
+import type { ResolverReport } from '../resolver/resolver.ts'
+import type { LoginFacts, Session, SessionReport } from '../session/session.ts'
+
+/** The account of a login that names none. */
+const NO_ACCOUNT = '-'
+/** Warnings about one value or account at most this often. */
+const WARN_EVERY_MS = 60_000
+const WARNINGS_REMEMBERED = 1_000
+
+export function sessionReport(log: Logger, redact: Redactor): SessionReport {
+  const fields = ({ connection, profile }: Session): events.SessionFields => ({
+    session: connection.id,
+    listener: profile.listener.name,
+    protocol: profile.listener.protocol,
+    client: connection.clientAddress,
+  })
+  const account = (facts: LoginFacts) => (facts.account === undefined ? NO_ACCOUNT : redact(facts.account))
+  return {
+    accepted(session, facts) {
+      events.loginAccepted(log, {
+        ...fields(session),
+        account: account(facts),
+        destination: facts.destination ?? NO_ACCOUNT,
+        mechanism: facts.mechanism,
+        route: facts.route?.source ?? 'store',
+        tls: facts.secure,
+        seconds: seconds(facts.took / 1000),
+      })
+    },
+    refused(session, facts) {
+      events.loginRefused(log, {
+        ...fields(session),
+        account: account(facts),
+        ...(facts.destination === undefined ? {} : { destination: facts.destination }),
+        mechanism: facts.mechanism,
+        reason: 'backend',
+        attempt: facts.attempt,
+      })
+    },
+    unavailable(session, facts, error) {
+      events.loginUnavailable(log, {
+        ...fields(session),
+        account: account(facts),
+        ...(facts.destination === undefined ? {} : { destination: facts.destination }),
+        error,
+      })
+    },
+    closed(session, { reason, error, bytesIn, bytesOut, seconds: took, login }) {
+      if (login === undefined) {
+        events.connectionClosed(log, {
+          ...fields(session),
+          seconds: seconds(took),
+          reason: error === undefined ? reason : error.code,
+        })
+        return
+      }
+      events.sessionClosed(log, {
+        ...fields(session),
+        account: account(login),
+        ...(login.destination === undefined ? {} : { destination: login.destination }),
+        bytes_in: bytesIn,
+        bytes_out: bytesOut,
+        seconds: seconds(took),
+        reason,
+        ...(error === undefined ? {} : { error }),
+      })
+    },
+  }
+}
+
+export function resolverReport(log: Logger, redact: Redactor, clock: Clock, source: string): ResolverReport {
+  const warned = new Map<string, number>()
+  let failingSince: number | undefined
+  const mayWarn = (what: string): boolean => {
+    const now = clock.now()
+    if (now - (warned.get(what) ?? Number.NEGATIVE_INFINITY) < WARN_EVERY_MS) return false
+    if (warned.size >= WARNINGS_REMEMBERED) warned.clear()
+    warned.set(what, now)
+    return true
+  }
+  return {
+    undeclared(identifier, destination) {
+      if (mayWarn(destination)) {
+        events.mappingUndeclared(log, { account: redact(identifier), value: destination })
+      }
+    },
+    auditStale(identifier, cached, stored) {
+      events.auditStale(log, { account: redact(identifier), cached, stored })
+    },
+    sourceFailed(error: SignalboxError) {
+      if (failingSince !== undefined) return
+      failingSince = clock.now()
+      events.sourceOutage(log, { source, error })
+    },
+    sourceAnswered() {
+      if (failingSince === undefined) return
+      events.sourceRecovered(log, { source, seconds: seconds((clock.now() - failingSince) / 1000) })
+      failingSince = undefined
+    },
+  }
+}
+
+/** Milliseconds are as fine as a log needs it. */
+function seconds(value: number): number {
+  return Math.round(value * 1000) / 1000
+}

@@ -1,0 +1,261 @@
+/**
+ * A worker's composition root: puts together, in the order of dependency, what a session needs, and exports the actors
+ * that the primary reaches. It holds no logic of its own beyond its life: start, drain, end.
+ */
+import type { Socket } from 'node:net'
+import { Link } from '../actor/link.ts'
+import { spawn } from '../actor/actor.ts'
+import type { Behaviour, RunningActor } from '../actor/actor.ts'
+import type { Reply } from '../actor/message.ts'
+import type { Clock } from '../clock.ts'
+import type { Identity } from '../cluster/privileges.ts'
+import type { ConnectionEnvelope, FramesEnvelope, StartEnvelope, ToPrimary } from '../cluster/channel.ts'
+import { Catalogue } from '../destination/catalogue.ts'
+import { BackendDialer } from '../destination/dialer.ts'
+import { impossible, SignalboxError } from '../errors.ts'
+import { normalizeIdentifier } from '../identity/identifier.ts'
+import { identify } from '../identity/identify.ts'
+import { plainAddress } from '../listener/address.ts'
+import type { MappingMessage } from '../mapping/actor.ts'
+import type { Log } from '../observe/log.ts'
+import { createRedactor } from '../observe/redaction.ts'
+import type { AcceptorMessage } from '../primary/handover-messages.ts'
+import type { HealthMessage } from '../primary/health.ts'
+import type { LimitsMessage } from '../primary/limits.ts'
+import { protocolByName } from '../protocol/registry.ts'
+import { Resolver } from '../resolver/resolver.ts'
+import type { ResolverMessage } from '../resolver/resolver.ts'
+import { Session } from '../session/session.ts'
+import type { SessionProfile, SessionServices } from '../session/session.ts'
+import { Sessions } from '../session/sessions.ts'
+import type { SessionsMessage } from '../session/sessions.ts'
+import { createInboundTls } from '../tls/server.ts'
+import { HealthView } from './health-view.ts'
+import { Intake } from './intake.ts'
+import type { Taken } from './intake.ts'
+import type { WorkerMessage } from './messages.ts'
+import { remoteLookup } from './remote-lookup.ts'
+import { resolverReport, sessionReport } from './report.ts'
+
+/** The process around a worker. */
+export interface WorkerProcess {
+  readonly clock: Clock
+  readonly log: Log
+  /** Sends an envelope to the primary. False: the channel is gone. */
+  readonly send: (envelope: ToPrimary) => boolean
+  /** Ends the process once everything is closed. */
+  readonly leave: () => void
+  /** Gives up root for good. */
+  readonly dropTo: (identity: Identity) => void
+  readonly random: () => number
+}
+
+/** How long a refusal is delayed when the primary can't say. */
+const PENALTY_DEADLINE_MS = 1_000
+/** How often a draining worker looks whether its sessions are gone. */
+const DRAIN_POLL_MS = 50
+
+export class Worker implements Behaviour<WorkerMessage> {
+  readonly #process: WorkerProcess
+  readonly #start: StartEnvelope
+  readonly #link: Link
+  readonly #catalogue: Catalogue
+  readonly #resolver: Resolver
+  readonly #resolverActor: RunningActor<ResolverMessage>
+  readonly #sessions = new Sessions()
+  readonly #sessionsActor: RunningActor<SessionsMessage>
+  readonly #health: HealthView
+  readonly #intake: Intake
+  readonly #profiles: (SessionProfile | undefined)[]
+  readonly #services: SessionServices
+  readonly #sessionPrefix: string
+  #draining = false
+
+  constructor(start: StartEnvelope, process: WorkerProcess) {
+    this.#process = process
+    this.#start = start
+    const { clock, log } = process
+    const { config, worker } = start
+    const logger = log.logger
+    const redact = createRedactor(config.log)
+    this.#sessionPrefix = `${worker}-${Math.floor(clock.wall()).toString(36)}-`
+
+    this.#link = new Link({
+      clock,
+      send: (frames) => process.send({ t: 'frames', frames }),
+      onInvalid: (error) => logger.error({ event: 'frame_invalid', error }, 'an unusable frame came from the primary'),
+    })
+    const acceptor = this.#link.remote<AcceptorMessage>('acceptor')
+    const limits = this.#link.remote<LimitsMessage>('limits')
+    const health = this.#link.remote<HealthMessage>('health')
+    const mapping = this.#link.remote<MappingMessage>('mapping')
+    const onCrash = (name: string, type: string, error: SignalboxError) => {
+      logger.error({ event: 'actor_crashed', actor: name, message: type, error }, 'an actor crashed')
+    }
+
+    this.#catalogue = new Catalogue(config.destinations)
+    this.#health = new HealthView(health, clock, start.verdicts)
+    this.#resolver = new Resolver({
+      mapping: config.mapping,
+      clock,
+      source: remoteLookup(mapping, config.mapping.lookupTimeout),
+      destinationId: (name) => this.#catalogue.idOf(name),
+      destinationName: (id) => this.#catalogue.nameOf(id),
+      defaultDestination: () => this.#idOf(config.routing.defaultDestination),
+      loginHoldMax: config.limits.loginHoldMax,
+      busDownTtl: config.cluster.busDownTtl,
+      self: (message) => this.#resolverActor.ref.tell(message),
+      random: process.random,
+      report: resolverReport(logger, redact, clock, config.mapping.source),
+    })
+    this.#resolverActor = spawn(this.#resolver, { name: 'resolver', clock, onCrash })
+    this.#sessionsActor = spawn(this.#sessions, { name: 'sessions', clock, onCrash })
+    if (config.mapping.auditRate > 0) {
+      clock.every(1000 / config.mapping.auditRate, () => this.#resolverActor.ref.tell({ type: 'audit' }))
+    }
+
+    const rules = { normalize: config.mapping.normalize, separators: config.routing.masterUserSeparators }
+    const identityRules = { saslPlainIdentity: config.routing.saslPlainIdentity, jwtUsernameClaim: config.oauth.jwtUsernameClaim }
+    this.#services = {
+      clock,
+      server: config.server,
+      tls: createInboundTls(config.tls, Buffer.from(start.ticketKeys), start.fallback),
+      dialer: new BackendDialer({
+        server: config.server,
+        clock,
+        destinations: config.destinations,
+        report: (destination, client, outcome) => this.#health.report(destination, client, outcome),
+      }),
+      resolver: this.#resolver,
+      resolverRef: this.#resolverActor.ref,
+      sessions: this.#sessions,
+      sessionsRef: this.#sessionsActor.ref,
+      identify: (login) => {
+        const name = identify(login, identityRules)
+        return name === undefined ? undefined : normalizeIdentifier(name, rules)
+      },
+      destination: (id) => this.#catalogue.byId(id),
+      admit: (destination) => this.#health.admit(destination),
+      penalty: (address) =>
+        limits.ask({ type: 'failed', address }, PENALTY_DEADLINE_MS).catch(() => config.limits.authFailureDelay),
+      report: sessionReport(logger, redact),
+    }
+    this.#profiles = config.listeners.map((listener) => {
+      const protocol = protocolByName(listener.protocol)
+      if (protocol === undefined) return undefined
+      const factory = protocol.prepare({
+        listener,
+        capabilities: config.capabilities,
+        hostname: config.server.hostname,
+        preauthBuffer: config.limits.preauthBuffer,
+      })
+      return { listener, protocol, factory }
+    })
+
+    this.#intake = new Intake({
+      worker,
+      clock,
+      acceptor,
+      limits,
+      flush: () => this.#link.flush(),
+      begin: (taken) => this.#begin(taken),
+    })
+    this.#link.export('resolver', this.#resolverActor.ref)
+    this.#link.export('sessions', this.#sessionsActor.ref)
+    this.#link.export('worker', spawn<WorkerMessage>(this, { name: 'worker', clock, onCrash }).ref)
+  }
+
+  /** Tells the primary that this worker takes part, after listening where it listens itself. */
+  async begin(): Promise<void> {
+    const { config, identity } = this.#start
+    if (config.server.distribution === 'kernel') {
+      await this.#intake.listen(config.listeners, config.server.threads, (index) => {
+        const profile = this.#profiles[index]
+        return profile === undefined || profile.listener.tls === 'implicit' ? Buffer.alloc(0) : profile.factory.tooBusy
+      })
+      if (identity !== undefined) this.#process.dropTo(identity)
+    }
+    this.#process.send({ t: 'ready' })
+  }
+
+  /** The channel delivered an envelope. */
+  envelope(envelope: FramesEnvelope | ConnectionEnvelope, socket: Socket | undefined): void {
+    if (envelope.t === 'frames') this.#link.receive(envelope.frames)
+    // Without a socket the client had gone before it was handed over.
+    else if (socket !== undefined) this.#intake.take(envelope, socket)
+  }
+
+  receive(message: WorkerMessage, reply: Reply): void {
+    switch (message.type) {
+      case 'ping':
+        return reply.to(message, true)
+      case 'verdict':
+        return this.#health.told(message.verdict)
+      case 'drain':
+        return this.#drain(message.grace)
+      case 'stats':
+        return this.#stats(message, reply)
+      default:
+        impossible(message)
+    }
+  }
+
+  crashed(error: SignalboxError): void {
+    throw error
+  }
+
+  #begin({ id, listener, socket, address, port }: Taken): void {
+    const profile = this.#profiles[listener]
+    if (profile === undefined) throw new SignalboxError('INTERNAL', `no listener has the number ${listener}`)
+    socket.setNoDelay(true)
+    socket.setKeepAlive(true, 120_000)
+    const session = new Session(
+      {
+        socket,
+        id: this.#sessionPrefix + id.toString(36),
+        clientAddress: address,
+        clientPort: port,
+        localAddress: plainAddress(socket.localAddress ?? ''),
+        localPort: socket.localPort ?? 0,
+      },
+      profile,
+      this.#services,
+    )
+    void session.run().then(() => this.#intake.ended(id, listener))
+    if (this.#draining) session.end('shutdown')
+  }
+
+  #drain(grace: number): void {
+    if (this.#draining) return
+    this.#draining = true
+    this.#intake.close()
+    const { clock } = this.#process
+    const finish = clock.after(grace, () => this.#sessionsActor.ref.tell({ type: 'end', which: 'all' }))
+    const poll = clock.every(DRAIN_POLL_MS, () => {
+      this.#sessionsActor.ref.tell({ type: 'end', which: 'preauth' })
+      if (this.#sessions.size > 0) return
+      finish.cancel()
+      poll.cancel()
+      void this.#leave()
+    })
+  }
+
+  async #leave(): Promise<void> {
+    this.#link.flush()
+    await this.#process.log.flush()
+    this.#process.leave()
+  }
+
+  #stats(message: Extract<WorkerMessage, { type: 'stats' }>, reply: Reply): void {
+    void this.#sessionsActor.ref
+      .ask({ type: 'stats' }, 1_000)
+      .then((sessions) => reply.to(message, { resolver: this.#resolver.stats(), sessions }), (error: Error) => reply.fail(error))
+  }
+
+  #idOf(name: string): number {
+    const id = this.#catalogue.idOf(name)
+    if (id === undefined) throw new SignalboxError('INTERNAL', `no destination is named "${name}"`)
+    return id
+  }
+}
+
