@@ -71,7 +71,6 @@ export class LineReader {
   consume(count: number): void {
     this.#start += count
     if (this.#start >= this.#end) this.drop()
-    else if (this.#searched < this.#start) this.#searched = this.#start
   }
 
   /** Takes what is left into memory of our own. To be called before the caller's chunk is reused. */

@@ -171,6 +171,11 @@ const CORPUS: readonly Dialogue[] = [
     ],
   },
   {
+    title: 'a refusal whose text ends like a literal',
+    turns: [GREETING, 'S4 NO see {5}\r\n'],
+    expect: [['announced'], ['write', `S4 AUTHENTICATE PLAIN ${PLAIN}\r\n`], ['refused', 'NO see {5}', false]],
+  },
+  {
     title: 'the same with hidden words',
     turns: [GREETING, 'S4 NO [INUSE] joe is being moved\r\n'],
     options: { hideAuthErrors: true },

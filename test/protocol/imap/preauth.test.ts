@@ -236,6 +236,22 @@ const CORPUS: readonly Dialogue[] = [
   },
   {
     title: 'LOGIN with broken arguments is an attempt and a syntax error',
+    input: 'a LOGIN joe\r\nb LOGIN "joe x\r\nc LOGIN {5 {3+}\r\nabc x\r\nd AUTHENTICATE PLAIN \r\ne LOGIN joe  x\r\n',
+    factory: listener({ attempts: 9 }),
+    expect: [
+      ['write', GREETING],
+      ...['a', 'b', 'c', 'd', 'e'].map((tag) => ['deny', `${tag} BAD Syntax error in arguments\r\n`, false] as const),
+    ],
+  },
+  {
+    title: 'LOGIN without a space, and what only begins like a command',
+    input: 'a LOGIN"joe" x\r\nb LOGINX joe x\r\n',
+    expect: [
+      ['write', `${GREETING}a BAD Missing command\r\nb BAD Unknown command, or not allowed before login\r\n`],
+    ],
+  },
+  {
+    title: 'two syntax errors are two attempts',
     input: 'a LOGIN joe\r\nb LOGIN "joe x\r\n',
     expect: [
       ['write', GREETING],
