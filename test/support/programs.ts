@@ -14,6 +14,11 @@ export const PACKAGES = {
   openssl: 'openssl',
 } as const satisfies Record<string, string>
 
+/** Debian package → services that it would start by itself. */
+export const SERVICES: Readonly<Record<string, readonly string[]>> = {
+  'dovecot-imapd': ['dovecot.service', 'dovecot.socket'],
+}
+
 export type Program = keyof typeof PACKAGES
 
 /** Directories that an ordinary user's PATH often lacks. */
