@@ -1,0 +1,231 @@
+/**
+ * Real Redis servers for tests: on free loopback ports, in temporary directories, ended by their process id. Beside
+ * single servers: TLS, replicas, sentinels, a cluster.
+ */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { Redis } from 'ioredis'
+import { findProgram } from './programs.ts'
+import { freePort, freePorts } from './ports.ts'
+import { makeTemporary, type Temporary } from './temporary.ts'
+
+const PACKAGE = 'redis-server'
+const START_MS = 15_000
+
+/** For the `skip` option of a test: false when Redis is there, or on CI, where its absence must fail. */
+export function skipWithoutRedis(): string | false {
+  if (process.env['CI'] === 'true' || findProgram('redis-server') !== undefined) return false
+  return `missing: apt-get install ${PACKAGE}`
+}
+
+export interface RedisServerOptions {
+  readonly port?: number
+  /** Further arguments: "--requirepass", "x" … */
+  readonly args?: readonly string[]
+  /** PEM texts: the server then speaks TLS only. */
+  readonly tls?: { readonly cert: string; readonly key: string; readonly ca: string }
+  /** Text of a configuration file. */
+  readonly file?: string
+}
+
+export class RedisServer implements AsyncDisposable {
+  readonly port: number
+  readonly #temporary: Temporary
+  readonly #args: readonly string[]
+  #process: ChildProcess | undefined
+  #output = ''
+
+  private constructor(port: number, temporary: Temporary, args: readonly string[]) {
+    this.port = port
+    this.#temporary = temporary
+    this.#args = args
+  }
+
+  static async start(options: RedisServerOptions = {}): Promise<RedisServer> {
+    const temporary = await makeTemporary('redis')
+    const port = options.port ?? (await freePort())
+    const file: string[] = []
+    if (options.file !== undefined) {
+      const path = join(temporary.path, 'server.conf')
+      await writeFile(path, options.file)
+      file.push(path)
+    }
+    const args = [...file, '--bind', '127.0.0.1', '--dir', temporary.path, ...(await listenArgs(options, port, temporary.path))]
+    args.push(...(options.args?.includes('--sentinel') === true ? [] : ['--save', '', '--appendonly', 'no']), ...(options.args ?? []))
+    const server = new RedisServer(port, temporary, args)
+    await server.start()
+    return server
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`
+  }
+
+  get pid(): number {
+    const pid = this.#process?.pid
+    if (pid === undefined) throw new Error('the server is not running')
+    return pid
+  }
+
+  /** Starts it again after a stop, on the same port; empty, as nothing is saved. */
+  async start(): Promise<void> {
+    if (this.#process !== undefined) return
+    const program = findProgram('redis-server')
+    if (program === undefined) throw new Error(`redis-server is missing: apt-get install ${PACKAGE}`)
+    const child = spawn(program, this.#args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#process = child
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (text: Buffer) => (this.#output = (this.#output + text.toString()).slice(-20_000)))
+    }
+    const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+    void exited.then(() => {
+      if (this.#process === child) this.#process = undefined
+    })
+    const until = Date.now() + START_MS
+    while (!(await accepts(this.port))) {
+      if (this.#process === undefined || Date.now() > until) throw new Error(`redis-server did not start:\n${this.#output}`)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+
+  /** Ends the process (SIGKILL) and waits for it. */
+  async stop(): Promise<void> {
+    const child = this.#process
+    if (child === undefined) return
+    const exited = new Promise((resolve) => child.once('exit', resolve))
+    child.kill('SIGKILL')
+    await exited
+    this.#process = undefined
+  }
+
+  /** SIGSTOP: connections stay, nothing answers. */
+  freeze(): void {
+    process.kill(this.pid, 'SIGSTOP')
+  }
+
+  thaw(): void {
+    process.kill(this.pid, 'SIGCONT')
+  }
+
+  /** A client for the test's own hand, RESP2. */
+  client(options: { username?: string; password?: string } = {}): Redis {
+    return new Redis({ host: '127.0.0.1', port: this.port, protocol: 2, disableClientInfo: true, ...options })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+    await this.#temporary.remove()
+  }
+}
+
+/** Three primaries without replicas that share the slots. */
+export async function startRedisCluster(): Promise<{ servers: RedisServer[]; url: string } & AsyncDisposable> {
+  const servers: RedisServer[] = []
+  const dispose = async (): Promise<void> => {
+    await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()))
+  }
+  try {
+    for (const port of await freePorts(3)) {
+      // The cluster's bus takes port + 10000.
+      servers.push(await RedisServer.start({ port, args: ['--cluster-enabled', 'yes', '--cluster-node-timeout', '5000'] }))
+    }
+    const [first] = servers
+    if (first === undefined) throw new Error('no server')
+    const clients = servers.map((server) => server.client())
+    try {
+      for (const [index, client] of clients.entries()) {
+        const from = Math.floor((16_384 * index) / 3)
+        const to = Math.floor((16_384 * (index + 1)) / 3) - 1
+        await client.call('CLUSTER', 'ADDSLOTSRANGE', from, to)
+        await client.call('CLUSTER', 'SET-CONFIG-EPOCH', index + 1)
+        if (index > 0) await client.call('CLUSTER', 'MEET', '127.0.0.1', first.port)
+      }
+      const until = Date.now() + START_MS
+      for (const client of clients) {
+        while (!String(await client.call('CLUSTER', 'INFO')).includes('cluster_state:ok') || !(await knowsAll(client, 3))) {
+          if (Date.now() > until) throw new Error('the cluster did not form')
+          await new Promise((resolve) => setTimeout(resolve, 50))
+        }
+      }
+    } finally {
+      for (const client of clients) client.disconnect()
+    }
+    const url = `redis+cluster://${servers.map((server) => `127.0.0.1:${server.port}`).join(',')}`
+    return { servers, url, [Symbol.asyncDispose]: dispose }
+  } catch (error) {
+    await dispose()
+    throw error
+  }
+}
+
+/** A primary, a replica that has caught up, and one sentinel that fails over by itself or when asked. */
+export async function startRedisGroup(
+  name = 'mygroup',
+): Promise<{ primary: RedisServer; replica: RedisServer; sentinel: RedisServer; url: string } & AsyncDisposable> {
+  const servers: RedisServer[] = []
+  const dispose = async (): Promise<void> => {
+    await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()))
+  }
+  try {
+    const primary = await RedisServer.start({ args: ['--repl-diskless-sync-delay', '0'] })
+    servers.push(primary)
+    const replica = await RedisServer.start({ args: ['--replicaof', '127.0.0.1', String(primary.port)] })
+    servers.push(replica)
+    const hand = primary.client()
+    try {
+      const until = Date.now() + START_MS
+      while (!/state=online/.test(await hand.info('replication'))) {
+        if (Date.now() > until) throw new Error('the replica did not connect')
+        await new Promise((resolve) => setTimeout(resolve, 50))
+      }
+    } finally {
+      hand.disconnect()
+    }
+    const file = [
+      `sentinel monitor ${name} 127.0.0.1 ${primary.port} 1`,
+      `sentinel down-after-milliseconds ${name} 500`,
+      `sentinel failover-timeout ${name} 2000`,
+      '',
+    ].join('\n')
+    const sentinel = await RedisServer.start({ file, args: ['--sentinel'] })
+    servers.push(sentinel)
+    return {
+      primary,
+      replica,
+      sentinel,
+      url: `redis+sentinel://127.0.0.1:${sentinel.port}/${name}/0`,
+      [Symbol.asyncDispose]: dispose,
+    }
+  } catch (error) {
+    await dispose()
+    throw error
+  }
+}
+
+async function listenArgs(options: RedisServerOptions, port: number, directory: string): Promise<string[]> {
+  if (options.tls === undefined) return ['--port', String(port)]
+  const paths = { cert: join(directory, 'cert.pem'), key: join(directory, 'key.pem'), ca: join(directory, 'ca.pem') }
+  await writeFile(paths.cert, options.tls.cert)
+  await writeFile(paths.key, options.tls.key, { mode: 0o600 })
+  await writeFile(paths.ca, options.tls.ca)
+  const tls = ['--tls-cert-file', paths.cert, '--tls-key-file', paths.key, '--tls-ca-cert-file', paths.ca, '--tls-auth-clients', 'no']
+  return ['--port', '0', '--tls-port', String(port), ...tls]
+}
+
+async function knowsAll(client: Redis, count: number): Promise<boolean> {
+  const nodes = String(await client.call('CLUSTER', 'NODES'))
+  return nodes.trim().split('\n').filter((line) => /\bconnected\b/.test(line) && /\d+-\d+/.test(line)).length === count
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: '127.0.0.1', port })
+    socket.once('error', () => resolve(false))
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+  })
+}
