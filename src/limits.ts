@@ -39,6 +39,30 @@ export const MAPPING_MISTAKES = 20
 /** Differences of a reload above which everything is invalidated instead. */
 export const RELOAD_DIFFERENCES = 100_000
 
+/** A value in a store that is read as the name of a destination; whatever is longer is no name. */
+export const MAPPING_VALUE = 4_096
+/** Lookups that one process has under way at Redis or a database; the next one fails at once. */
+export const LOOKUPS_IN_FLIGHT = 16_384
+/** Entries that an import or export handles at a time. */
+export const MAPPING_BATCH = 1_000
+/** Different values that a summary counts one by one. */
+export const SUMMARY_VALUES = 10_000
+
+// Redis
+/** One reply to a lookup or a control command. */
+export const REDIS_REPLY = 1_048_576
+/** What may come between two messages on the connection that invalidations arrive on. */
+export const REDIS_PUSH = 64 * 1024 * 1024
+/** From the TCP connection to a usable one: TLS, authentication, database. */
+export const REDIS_HANDSHAKE_MS = 5_000
+/** First and longest pause before a store is connected to again, before jitter of a half downwards. */
+export const RECONNECT_MIN_MS = 50
+export const RECONNECT_MAX_MS = 5_000
+/** Longest pause before a server that refused to track keys is asked again. */
+export const WATCH_REFUSED_MS = 60_000
+/** How long the watch may be silent before it counts as lost, in heartbeats. */
+export const WATCH_SILENCE = 3
+
 // Actors and frames
 /** Messages waiting in an actor's mailbox unless the actor says otherwise. */
 export const MAILBOX = 65_536
@@ -129,6 +153,8 @@ export const LOG_BUFFER = 4 * 1024 * 1024
 /** How long a line waits for others to be written with it, and how long the end of a process waits for the log. */
 export const LOG_FLUSH_MS = 100
 export const LOG_END_MS = 2_000
+/** Pause before a write of the log that failed is tried again. */
+export const LOG_RETRY_MS = 100
 /** Accounts whose redacted form is remembered, per process. */
 export const REDACTIONS_REMEMBERED = 4_096
 
