@@ -1,19 +1,17 @@
 /**
- * The log of one process: pino over an asynchronous descriptor. Owns the buffer between the two and loses nothing
- * silently: lines beyond LOG_BUFFER (a reader that stands still, a full disk) are dropped, counted, and the count is
- * logged when there is room again. Lines wait at most LOG_FLUSH_MS for company, which halves the cost of a login; what
- * a process that is killed had written in that time is lost with it. `flush` before a planned end, `flushSync` in the last
- * resort. JSON, or for people pino-pretty inside the process (no worker thread that dies with unwritten lines).
+ * The log of one process: pino's lines, fitted (line.ts) and handed to the descriptor (destination.ts). JSON, or for
+ * people pino-pretty inside the process (no worker thread that dies with unwritten lines). `flush` before a planned end,
+ * `flushSync` in the last resort; what a process that is killed had logged in its last LOG_FLUSH_MS is lost with it.
  *
  * Fields that could carry a secret by mistake are replaced by serializers instead of pino's `redact`: the same effect on
  * top-level keys, but a line that holds none of them pays nothing.
  */
 import { pino } from 'pino'
-import type { Logger } from 'pino'
+import type { LogFn, Logger } from 'pino'
 import { prettyFactory } from 'pino-pretty'
-import type { Clock, Timer } from '../clock.ts'
+import type { Clock } from '../clock.ts'
 import type { LogLevel } from '../config/config.ts'
-import { LOG_BUFFER, LOG_END_MS, LOG_FLUSH_MS, LOG_LINE } from '../limits.ts'
+import { Destination } from './destination.ts'
 import { errorFields } from './error-fields.ts'
 import { fitLine, showEscapes } from './line.ts'
 import { redactUrl } from './redaction.ts'
@@ -60,9 +58,11 @@ const SERIALIZERS = {
   key: CONCEALED,
 }
 
-/** Opens the log of this process. The descriptor stays open for ever. */
+/** Opens the log of this process. The descriptor stays open for ever. Whoever opens it calls `flushSync` on `exit`. */
 export function createLog(options: LogOptions): Log {
-  const sink = new LogSink(options)
+  const destination = new Destination(options.fd ?? 1, options.clock)
+  const pretty = options.format === 'pretty' || (options.format === 'auto' && options.isTerminal)
+  const render = pretty ? prettyRender(options.isTerminal) : (line: string) => line
   const logger = pino(
     {
       level: options.level,
@@ -70,84 +70,20 @@ export function createLog(options: LogOptions): Log {
       errorKey: 'error',
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
+      hooks: { logMethod: withSentence },
       serializers: SERIALIZERS,
     },
-    sink,
+    { write: (line) => destination.write(render(fitLine(line))) },
   )
-  sink.onDropped = (lines) => logger.warn({ event: 'log_dropped', lines }, 'log lines were dropped')
-  return { logger, flush: () => sink.flush(), flushSync: () => sink.flushSync() }
+  destination.onDropped = (lines) => logger.warn({ event: 'log_dropped', lines }, 'log lines were dropped')
+  return { logger, flush: () => destination.flush(), flushSync: () => destination.flushSync() }
 }
 
-type Destination = ReturnType<typeof pino.destination>
-
-/** Between pino and the descriptor: fits lines, gathers them, counts the dropped. */
-class LogSink {
-  readonly #destination: Destination
-  readonly #clock: Clock
-  readonly #render: (line: string) => string
-  #flushing: Timer | undefined
-  #dropped = 0
-  #ending = false
-  #retries = 0
-  onDropped: (lines: number) => void = () => {}
-
-  constructor(options: LogOptions) {
-    this.#clock = options.clock
-    const pretty = options.format === 'pretty' || (options.format === 'auto' && options.isTerminal)
-    this.#render = pretty ? prettyRender(options.isTerminal) : (line) => line
-    this.#destination = pino.destination({
-      dest: options.fd ?? 1,
-      sync: false,
-      minLength: LOG_LINE - 1,
-      maxWrite: LOG_LINE,
-      maxLength: LOG_BUFFER,
-      // A reader that stands still (EAGAIN) is waited for, but not for ever when the process is ending.
-      retryEAGAIN: () => !this.#ending || ++this.#retries * 100 < LOG_END_MS,
-    })
-    this.#destination.on('drop', () => this.#dropped++)
-    this.#destination.on('drain', () => this.#reportDropped())
-    // Without a listener a full disk would end the process. What could not be written stays buffered and is tried again
-    // with the next line; beyond the buffer it is dropped and counted.
-    this.#destination.on('error', () => {})
-  }
-
-  write(line: string): void {
-    this.#destination.write(this.#render(fitLine(line)))
-    this.#flushing ??= this.#clock.after(LOG_FLUSH_MS, () => {
-      this.#flushing = undefined
-      this.#destination.flush()
-    })
-  }
-
-  flush(): Promise<void> {
-    return new Promise((resolve) => {
-      const deadline = this.#clock.after(LOG_END_MS, resolve, { keepAlive: true })
-      // The callback's error is that of fsync, which pipes and terminals refuse: the write itself was done.
-      this.#destination.flush(() => {
-        deadline.cancel()
-        resolve()
-      })
-    })
-  }
-
-  flushSync(): void {
-    this.#ending = true
-    this.#retries = 0
-    try {
-      this.#destination.flushSync()
-    } catch {
-      // Nobody is left to be told: the log itself is what failed, and the process is ending.
-    } finally {
-      this.#ending = false
-    }
-  }
-
-  #reportDropped(): void {
-    if (this.#dropped === 0) return
-    const dropped = this.#dropped
-    this.#dropped = 0
-    this.onDropped(dropped)
-  }
+/** Without a sentence pino would take the error's message for one, past the serializer that takes passwords out of it. */
+function withSentence(this: Logger, args: Parameters<LogFn>, method: LogFn): void {
+  const [first, sentence] = args
+  if (sentence === undefined && typeof first === 'object') method.apply(this, [first, 'without a sentence'])
+  else method.apply(this, args)
 }
 
 function prettyRender(colour: boolean): (line: string) => string {
