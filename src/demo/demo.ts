@@ -116,13 +116,16 @@ alice is on the old server, bob on the new one, carol nowhere in the mapping: th
 
 In another terminal:
 
-# 1. Log in as alice and read her message
+1. Log in as alice and read her message:
+
 ${commands.login}
 
-# 2. Move her to the new server, and end the sessions she has on the old one
+2. Move her to the new server, and end the sessions she has on the old one:
+
 ${commands.move}
 
-# 3. Log in again
+3. Log in again:
+
 ${commands.login}
 
 Everything here is made for this run and gone with it. Ctrl-C ends the demo.
