@@ -11,7 +11,7 @@ export function looksLikeHttp(firstLine: Buffer): boolean {
   return firstLine.includes(HTTP)
 }
 
-/** Whether a connection's first byte is that of a TLS record with a ClientHello; it begins no command of any mail protocol. */
+/** Whether a connection's first byte is that of a TLS handshake record; it begins no command of any mail protocol. */
 export function looksLikeTls(firstByte: number | undefined): boolean {
   return firstByte === TLS_HANDSHAKE
 }

@@ -3,7 +3,7 @@
  * nothing else in it. Node's own decoder skips what it doesn't know, which would let one message be written in many ways.
  */
 
-/** Decodes strictly; undefined when the text is not base64 exactly as an encoder would write it. An empty text is an empty message. */
+/** Decodes strictly; undefined when the text is not exactly what an encoder would write. Empty text: empty message. */
 export function decodeBase64(text: Buffer): Buffer | undefined {
   if (text.length % 4 !== 0) return undefined
   const written = text.toString('latin1')

@@ -33,7 +33,7 @@ const ASK: SaslStep = { kind: 'challenge', text: EMPTY }
 const ASK_USERNAME: SaslStep = { kind: 'challenge', text: LOGIN_USERNAME }
 const ASK_PASSWORD: SaslStep = { kind: 'challenge', text: LOGIN_PASSWORD }
 
-/** The client's message in an exchange under way, base64 decoded; 'cancel' for `*`; undefined: not base64, or too long. */
+/** A message of an exchange under way, base64 decoded; 'cancel' for `*`; undefined: not base64, or too long. */
 export function readResponse(text: Buffer): Buffer | 'cancel' | undefined {
   if (text.length === 1 && text[0] === ASTERISK) return 'cancel'
   return text.length > SASL_LINE ? undefined : decodeBase64(text)

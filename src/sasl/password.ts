@@ -35,6 +35,9 @@ export function passwordCredentials(
 }
 
 function breaksOut(bytes: Buffer): boolean {
-  for (const byte of bytes) if (byte === 0 || byte === 0x0a || byte === 0x0d) return true
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at]
+    if (byte === 0 || byte === 0x0a || byte === 0x0d) return true
+  }
   return false
 }

@@ -5,7 +5,7 @@ import { isUtf8 } from 'node:buffer'
 import { SignalboxError } from '../errors.ts'
 import { type PasswordCredentials, passwordCredentials } from './password.ts'
 
-/** Reads a decoded message; undefined: malformed (NULs other than two, empty name or password, not UTF-8, line breaks). */
+/** Reads a decoded message; undefined: malformed (not two NULs, empty name or password, no UTF-8, a line break). */
 export function decodePlain(message: Buffer): PasswordCredentials | undefined {
   const first = message.indexOf(0)
   if (first < 0) return undefined

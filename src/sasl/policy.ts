@@ -27,7 +27,11 @@ export function passwordsOffered(policy: SaslPolicy): boolean {
 }
 
 /** Judges a mechanism's name as a client sent it (any case). */
-export function judgeMechanism(policy: SaslPolicy, secure: boolean, name: string): Mechanism | 'unsupported' | 'privacy-required' {
+export function judgeMechanism(
+  policy: SaslPolicy,
+  secure: boolean,
+  name: string,
+): Mechanism | 'unsupported' | 'privacy-required' {
   const upper = name.toUpperCase()
   const mechanism = policy.sasl.find((offered) => offered === upper)
   if (mechanism === undefined) return 'unsupported'

@@ -36,7 +36,7 @@ export class SaslReplay {
     this.mechanism = mechanism
   }
 
-  /** The message that may go with the command, base64 encoded; undefined: the backend speaks first (LOGIN). Doesn't count as sent. */
+  /** The message that may go with the command, in base64; undefined: the backend speaks first (LOGIN). */
   get initial(): string | undefined {
     return this.mechanism === 'LOGIN' ? undefined : this.#message().toString('base64')
   }

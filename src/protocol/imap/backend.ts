@@ -37,9 +37,23 @@ type State =
   | { readonly at: 'capability'; list: string | undefined }
   | { readonly at: 'id' }
   | { readonly at: 'announced' }
-  | { readonly at: 'replay'; readonly facts: DialogueFacts; readonly tag: string; readonly script: Script; untagged: Buffer[]; capability: boolean }
+  | {
+      readonly at: 'replay'
+      readonly facts: DialogueFacts
+      readonly tag: string
+      readonly script: Script
+      readonly untagged: Buffer[]
+      /** The backend named its capabilities by itself. */
+      capability: boolean
+    }
   /** Logged in; the client wants a capability list that the backend didn't give by itself. */
-  | { readonly at: 'fetch'; readonly tag: string; readonly text: string; untagged: Buffer[]; list: string | undefined }
+  | {
+      readonly at: 'fetch'
+      readonly tag: string
+      readonly text: string
+      readonly untagged: Buffer[]
+      list: string | undefined
+    }
   | { readonly at: 'over' }
 
 const TAG = { starttls: 'S1', capability: 'S2', id: 'S3', login: 'S4', fetch: 'S5' } as const
@@ -104,7 +118,9 @@ export class ImapBackend implements BackendDialogue {
 
   respond(answer: Buffer | undefined): void {
     if (this.#state.at === 'over') return
-    if (this.#state.at !== 'replay') throw new SignalboxError('INTERNAL', `IMAP backend is at ${this.#state.at}, not replay`)
+    if (this.#state.at !== 'replay') {
+      throw new SignalboxError('INTERNAL', `IMAP backend is at ${this.#state.at}, not replay`)
+    }
     this.#port.write(answer === undefined ? CANCEL : Buffer.from(`${answer.toString('base64')}\r\n`))
   }
 
@@ -357,7 +373,8 @@ export class ImapBackend implements BackendDialogue {
     const generic = temporary ? Buffer.from(TAGGED.unavailable) : undefined
     // A bare CR or NUL is no text.
     const words = Buffer.from(text.replace(/[\r\0]/g, ' '), 'latin1')
-    const refusal: Refusal = { text: this.#options.hideAuthErrors ? generic : words, ...(temporary ? { temporary } : undefined) }
+    const shown = this.#options.hideAuthErrors ? generic : words
+    const refusal: Refusal = temporary ? { text: shown, temporary } : { text: shown }
     this.#end()
     this.#port.refused(refusal)
   }

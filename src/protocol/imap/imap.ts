@@ -4,24 +4,16 @@
  */
 import type { PreauthFactory, Protocol } from '../protocol.ts'
 import { ImapBackend } from './backend.ts'
-import { type ImapListener, ImapPreauth } from './preauth.ts'
-import { LINES, imapReplies } from './replies.ts'
+import { prepareListener } from './listener.ts'
+import { ImapPreauth } from './preauth.ts'
+import { LINES } from './replies.ts'
 
 export const imap: Protocol = {
   name: 'imap',
-  prepare({ listener, capabilities, preauthBuffer }): PreauthFactory {
-    const startTls = listener.tls === 'starttls'
-    const prepared: ImapListener = {
-      capabilities: capabilities.imap,
-      startTls,
-      maxAuthAttempts: listener.maxAuthAttempts,
-      preauthBuffer,
-      literalPlus: capabilities.imap.advertise.some((name) => name.toUpperCase() === 'LITERAL+'),
-      plain: imapReplies(capabilities.imap, false, startTls),
-      secure: imapReplies(capabilities.imap, true, false),
-    }
+  prepare(profile): PreauthFactory {
+    const listener = prepareListener(profile)
     return {
-      open: (port, connection) => new ImapPreauth(port, prepared, connection.secure),
+      open: (port, connection) => new ImapPreauth(port, listener, connection.secure),
       tooBusy: LINES.tooBusy,
     }
   },

@@ -2,17 +2,19 @@
  * The dialogue with an IMAP client up to its login (RFC 9051 §6.1, §6.2; SASL-IR: RFC 4959; ID: RFC 2971). Answers
  * from configuration alone. It owns what the client has sent and how far it has come; sockets, TLS and time are the
  * session's. One state at a time; bytes that come while the session works are kept, bounded, and read afterwards.
- * Once the login is accepted the object is done with, and every credential with it.
+ * Once the login is accepted the object is done with, and every credential with it. Longer than most files, because
+ * every transition of the machine is here and nowhere else.
  */
 import { type ErrorCode, SignalboxError, impossible } from '../../errors.ts'
-import type { ImapCapabilities } from '../../config/config.ts'
 import { PIPELINED_BEHIND_LOGIN, PREAUTH_COMMANDS, SASL_LINE } from '../../limits.ts'
 import { SaslExchange, type SaslStep, readResponse } from '../../sasl/exchange.ts'
 import { passwordCredentials } from '../../sasl/password.ts'
-import { credentialsAllowed, judgeMechanism, passwordsOffered } from '../../sasl/policy.ts'
+import { judgeMechanism } from '../../sasl/policy.ts'
 import { looksLikeHttp, looksLikeTls } from '../foreign.ts'
 import type { Credentials, DialogueFacts, Preauth, PreauthPort, Refusal } from '../protocol.ts'
 import { readClientId } from './client-id.ts'
+import { type ImapListener, loginClosed } from './listener.ts'
+import { readAuthenticate, readLogin } from './login-arguments.ts'
 import { type ImapReplies, LINES, TAGGED, continuation, failure, logout, tagged, untaggedThenTagged } from './replies.ts'
 import { ArgumentScanner, type CommandHead, CommandReader, readHead } from './wire.ts'
 
@@ -35,22 +37,13 @@ const COMMANDS: State = { at: 'commands' }
 const DENIED: State = { at: 'denied' }
 const TLS: State = { at: 'tls' }
 const OVER: State = { at: 'over' }
+const REFUSED_MECHANISM = {
+  'unsupported': TAGGED.unsupportedMechanism,
+  'privacy-required': TAGGED.privacyRequired,
+} as const
 const NO_AUTHZID = Buffer.alloc(0)
 /** Commands whose arguments are read; a literal anywhere else is refused where it is announced. */
 const WITH_ARGUMENTS: ReadonlySet<string> = new Set(['LOGIN', 'AUTHENTICATE', 'ID'])
-
-/** What a listener has prepared for its dialogues. */
-export interface ImapListener {
-  readonly capabilities: ImapCapabilities
-  /** The listener has STARTTLS. */
-  readonly startTls: boolean
-  readonly maxAuthAttempts: number
-  readonly preauthBuffer: number
-  /** LITERAL+ is advertised. */
-  readonly literalPlus: boolean
-  readonly plain: ImapReplies
-  readonly secure: ImapReplies
-}
 
 export class ImapPreauth implements Preauth {
   readonly #port: PreauthPort
@@ -255,7 +248,10 @@ export class ImapPreauth implements Preauth {
       case 'command':
         if (!WITH_ARGUMENTS.has(head.name)) return TAGGED.notBeforeLogin
         // No password is asked for that couldn't be used.
-        return (head.name === 'LOGIN' ? this.#loginClosed() : undefined) ?? (fits ? undefined : TAGGED.literalTooLarge)
+        return (
+          (head.name === 'LOGIN' ? loginClosed(this.#listener, this.#secure) : undefined) ??
+          (fits ? undefined : TAGGED.literalTooLarge)
+        )
       default:
         return impossible(head)
     }
@@ -345,49 +341,34 @@ export class ImapPreauth implements Preauth {
     this.#port.write(untaggedThenTagged(this.#replies.idLine, tag, TAGGED.id))
   }
 
-  /** Why the LOGIN command is closed at the moment; undefined: it is open. */
-  #loginClosed(): string | undefined {
-    const { capabilities } = this.#listener
-    if (!credentialsAllowed(capabilities, this.#secure)) return TAGGED.privacyRequired
-    return passwordsOffered(capabilities) ? undefined : TAGGED.loginNotOffered
-  }
-
   #login(tag: string, scanner: ArgumentScanner): void {
-    const closed = this.#loginClosed()
-    if (closed !== undefined) {
-      this.#reader.take()
-      this.#fail(tag, closed)
-      return
-    }
-    const user = scanner.space() ? scanner.astring() : undefined
-    const password = user !== undefined && scanner.space() ? scanner.astring() : undefined
-    const wellFormed = password !== undefined && scanner.done
-    const credentials = wellFormed && user !== undefined ? passwordCredentials(NO_AUTHZID, user, password) : undefined
+    const closed = loginClosed(this.#listener, this.#secure)
+    const found = closed === undefined ? readLogin(scanner) : undefined
+    const credentials = found && passwordCredentials(NO_AUTHZID, found.name, found.password)
     this.#reader.take()
-    if (!wellFormed) this.#fail(tag, TAGGED.badArguments)
+    if (closed !== undefined) this.#fail(tag, closed)
+    else if (found === undefined) this.#fail(tag, TAGGED.badArguments)
     else if (credentials === undefined) this.#fail(tag, TAGGED.failed)
     else this.#submit(tag, 'PLAIN', credentials)
   }
 
   #authenticate(tag: string, scanner: ArgumentScanner): void {
-    const name = scanner.space() ? scanner.astring()?.toString('latin1') : undefined
-    const more = name !== undefined && scanner.space()
-    const initial = more ? scanner.atom() : undefined
-    if (name === undefined || (more && initial === undefined) || !scanner.done) {
-      this.#reader.take()
-      this.#fail(tag, TAGGED.badArguments)
-      return
+    const found = readAuthenticate(scanner)
+    const mechanism = found && judgeMechanism(this.#listener.capabilities, this.#secure, found.mechanism)
+    switch (mechanism) {
+      case undefined:
+      case 'unsupported':
+      case 'privacy-required':
+        this.#reader.take()
+        this.#fail(tag, mechanism === undefined ? TAGGED.badArguments : REFUSED_MECHANISM[mechanism])
+        return
+      default: {
+        const exchange = new SaslExchange(mechanism)
+        const step = exchange.begin(found?.initial)
+        this.#reader.take()
+        this.#sasl(tag, exchange, step)
+      }
     }
-    const mechanism = judgeMechanism(this.#listener.capabilities, this.#secure, name)
-    if (mechanism === 'unsupported' || mechanism === 'privacy-required') {
-      this.#reader.take()
-      this.#fail(tag, mechanism === 'unsupported' ? TAGGED.unsupportedMechanism : TAGGED.privacyRequired)
-      return
-    }
-    const exchange = new SaslExchange(mechanism)
-    const step = exchange.begin(initial)
-    this.#reader.take()
-    this.#sasl(tag, exchange, step)
   }
 
   /** Reads one line of a SASL exchange. */

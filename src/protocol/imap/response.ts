@@ -36,7 +36,13 @@ export type Response =
   /** `+ …` */
   | { readonly kind: 'continuation'; readonly text: string }
   /** A tagged status response. `status` is undefined when it is none of OK, NO, BAD. */
-  | { readonly kind: 'tagged'; readonly tag: string; readonly status: 'OK' | 'NO' | 'BAD' | undefined; readonly text: string }
+  | {
+      readonly kind: 'tagged'
+      readonly tag: string
+      readonly status: 'OK' | 'NO' | 'BAD' | undefined
+      /** Status word included. */
+      readonly text: string
+    }
 
 export class ResponseReader {
   readonly bytes = new LineReader()
@@ -101,10 +107,18 @@ function cut(text: string): readonly [string, string] {
   return space < 0 ? [text, ''] : [text.slice(0, space), text.slice(space + 1)]
 }
 
+/** Lists seen lately: a backend says the same to every login. */
+const seen = new Map<string, number>()
+const SEEN = 64
+
 /** The bits of a capability list. */
 export function capabilityBits(list: string): number {
+  const known = seen.get(list)
+  if (known !== undefined) return known
   let bits = 0
   for (const word of list.toUpperCase().split(' ')) bits |= BITS.get(word) ?? 0
+  if (seen.size >= SEEN) seen.clear()
+  seen.set(list, bits)
   return bits
 }
 

@@ -37,7 +37,7 @@ export interface LiteralAnnouncement {
   readonly synchronising: boolean
 }
 
-/** The announcement at the end of a line's text (without line end); undefined: none. Sizes beyond 10 digits become Infinity. */
+/** The announcement at the end of a line's text (without line end); undefined: none. Beyond 10 digits: Infinity. */
 export function literalAtEnd(text: Buffer): LiteralAnnouncement | undefined {
   let at = text.length - 1
   if (at < 2 || text[at] !== BRACE_CLOSE) return undefined
@@ -168,11 +168,13 @@ export function readHead(command: Buffer): CommandHead {
   const begin = at + 1
   let end = begin
   while (((CLASS[command[end] ?? 0] ?? 0) & 1) !== 0) end++
-  if (end <= begin || end - begin > NAME || (end < command.length && command[end] !== SP)) return { kind: 'tag-only', tag }
+  if (end <= begin || end - begin > NAME || (end < command.length && command[end] !== SP)) {
+    return { kind: 'tag-only', tag }
+  }
   return { kind: 'command', tag, name: command.toString('latin1', begin, end).toUpperCase(), end }
 }
 
-/** Walks over a command's arguments. Every method gives undefined (or false) and stays where it is when the grammar isn't met. */
+/** Walks over a command's arguments. A method that doesn't find what it is named for gives undefined or false. */
 export class ArgumentScanner {
   readonly #bytes: Buffer
   #at: number
