@@ -197,7 +197,7 @@ export class Primary {
         instance: config.cluster.instance,
         workers: this.#supervisor.ready,
         listeners: config.listeners.map(({ name, protocol, tls, bind }) => `${name}: ${protocol} ${tls} ${bind.map(({ text }) => text).join(' ')}`),
-        ...(this.#management === undefined ? {} : { admin: `${this.#management.address.host}:${this.#management.address.port}` }),
+        ...(this.#management === undefined ? {} : { management: `${this.#management.address.host}:${this.#management.address.port}` }),
       },
       'ready',
     )
