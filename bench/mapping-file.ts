@@ -1,0 +1,96 @@
+/**
+ * One question: what does a mapping file of N million lines cost? Load time and memory, longest pause of the event
+ * loop meanwhile, lookups, a change until it is durable, a thousand at once, a reload. In order and in no order.
+ *
+ *   node bench/mapping-file.ts [millions = 1] [sorted | shuffled = shuffled]
+ */
+import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { systemClock } from '../src/clock.ts'
+import { openFileSource } from '../src/mapping/file/source.ts'
+
+const count = Math.round(Number(process.argv[2] ?? '1') * 1_000_000)
+const sorted = process.argv[3] === 'sorted'
+const destinations = ['legacy-mail-server', 'stalwart-cluster']
+
+/** A prime that shares no factor with any count of whole thousands: visits every number once. */
+const STEP = 7_919_981
+
+function account(i: number): string {
+  return `user${String(i).padStart(8, '0')}@mail${10 + (i % 89)}.example.org`
+}
+
+function makeFile(path: string): number {
+  const file = openSync(path, 'w')
+  let lines = ''
+  for (let i = 0; i < count; i++) {
+    const k = sorted ? i : (i * STEP) % count
+    lines += `${account(k)}\t${destinations[k % 2] ?? ''}\n`
+    if (lines.length > 1 << 20) {
+      writeSync(file, lines)
+      lines = ''
+    }
+  }
+  writeSync(file, lines)
+  closeSync(file)
+  return statSync(path).size
+}
+
+const delay = monitorEventLoopDelay({ resolution: 1 })
+
+async function timed(what: string, run: () => Promise<unknown>): Promise<void> {
+  delay.reset()
+  delay.enable()
+  const start = performance.now()
+  await run()
+  const ms = performance.now() - start
+  // One more turn, so that a pause at the very end is seen.
+  await new Promise((resolve) => setImmediate(resolve))
+  delay.disable()
+  const longest = (delay.max / 1e6).toFixed(1)
+  const memory = (process.memoryUsage.rss() / 1e6).toFixed(0)
+  process.stdout.write(`${what.padEnd(34)} ${ms.toFixed(0).padStart(7)} ms   pause ${longest.padStart(6)} ms   rss ${memory} MB\n`)
+}
+
+const directory = mkdtempSync(join(tmpdir(), 'signalbox-bench-'))
+try {
+  const path = join(directory, 'mappings')
+  const size = makeFile(path)
+  const before = process.memoryUsage.rss()
+  process.stdout.write(`${count} lines, ${(size / 1e6).toFixed(0)} MB, ${sorted ? 'sorted' : 'shuffled'}; rss before ${(before / 1e6).toFixed(0)} MB\n`)
+  const config = { path, watch: false, shared: false }
+  const options = { config, normalize: 'lowercase', destinations, clock: systemClock, warn: () => undefined } as const
+  let peak = before
+  const sampler = systemClock.every(20, () => (peak = Math.max(peak, process.memoryUsage.rss())))
+  let opened: Awaited<ReturnType<typeof openFileSource>> | undefined
+  await timed('load', async () => (opened = await openFileSource(options)))
+  process.stdout.write(`  memory at most ${((peak - before) / size).toFixed(2)} x the file\n`)
+  if (opened === undefined) throw new Error('not opened')
+  const source = opened
+  const names = Array.from({ length: 1_000_000 }, (_, i) => account((i * STEP) % count))
+  const start = performance.now()
+  let found = 0
+  for (const name of names) if (source.find(name) !== undefined) found++
+  const each = ((performance.now() - start) / names.length) * 1e6
+  process.stdout.write(`  ${found} lookups, ${each.toFixed(0)} ns each\n`)
+  await timed('put, the first (waits for order)', () => source.put('somebody@example.org', 'stalwart-cluster'))
+  process.stdout.write(`  memory at most ${((peak - before) / size).toFixed(2)} x the file\n`)
+  await source.settled()
+  await timed('put', () => source.put('somebody.else@example.org', 'stalwart-cluster'))
+  const rewrites = source.rewrites
+  await timed('1,000 puts at once', () =>
+    Promise.all(Array.from({ length: 1_000 }, (_, i) => source.put(account(i * 31), destinations[i % 2] ?? ''))),
+  )
+  process.stdout.write(`  in ${source.rewrites - rewrites} rewrites\n`)
+  await timed('reload', () => source.reload())
+  await timed('export, 100,000 mappings', async () => {
+    for await (const { identifier } of source.export({ limit: 100_000 })) if (identifier === '') throw new Error('empty')
+  })
+  sampler.cancel()
+  process.stdout.write(`  memory at most ${((peak - before) / size).toFixed(2)} x the file\n`)
+  await source.close()
+} finally {
+  rmSync(directory, { recursive: true })
+}

@@ -1,0 +1,451 @@
+/**
+ * The mapping file as a source. Owns the table, the file and the threads that read and write it; lookups never touch
+ * the disk, and a change is seen by them only once the file that holds it has taken the old one's place.
+ *
+ * The table is not built anew for a change: committed changes lie on top of it (Current), and every rewrite merges
+ * both. When there are many, or the table was not in order, a new one is read in the background from what was just
+ * written, while writes go on. So a single change to ten million mappings costs a copy of the file, not a load.
+ */
+import { realpath, rm } from 'node:fs/promises'
+import { asSignalboxError, SignalboxError } from '../../errors.ts'
+import type { Clock } from '../../clock.ts'
+import type { FileMappingConfig } from '../../config/config.ts'
+import { MAPPING_OVERLAY } from '../../limits.ts'
+import type { Changed, ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
+import { decodeChanges } from './changes.ts'
+import { Current } from './current.ts'
+import { Cursor } from './cursor.ts'
+import type { Difference } from './difference.ts'
+import { fingerprintAt } from './fingerprint.ts'
+import type { Fingerprint } from './fingerprint.ts'
+import { Jobs } from './jobs.ts'
+import type { Loaded, LoadTask } from './load.ts'
+import type { Normalize } from './parser.ts'
+import type { Replacement } from './replace.ts'
+import { spool } from './spool.ts'
+import { storable } from './storable.ts'
+import { removeLeftovers, temporaryFor } from './temporary.ts'
+import { Threads } from './threads.ts'
+import { FileWatcher } from './watcher.ts'
+
+export interface FileSourceOptions {
+  readonly config: FileMappingConfig
+  readonly normalize: Normalize
+  /** Names of the declared destinations. */
+  readonly destinations: readonly string[]
+  readonly clock: Clock
+  /** One sentence for the log, without account names. */
+  readonly warn: (message: string) => void
+}
+
+/**
+ * Reads the file. Rejects with SOURCE_UNAVAILABLE (missing, unreadable), SOURCE_INVALID (mistakes, see mistakesOf; not
+ * a regular file; too large).
+ */
+export async function openFileSource(options: FileSourceOptions): Promise<FileSource> {
+  const threads = new Threads()
+  try {
+    const loaded = await threads.run('load', loadTask(options))
+    await removeLeftovers(await realpath(options.config.path))
+    const source = new FileSource(options, threads, loaded)
+    await source.begin()
+    return source
+  } catch (error) {
+    await threads.close()
+    throw asSignalboxError(error, 'SOURCE_UNAVAILABLE')
+  }
+}
+
+function loadTask({ config, normalize, destinations }: FileSourceOptions): LoadTask {
+  return { path: config.path, normalize, destinations }
+}
+
+type Changes = ReadonlyMap<string, string | undefined>
+
+interface Write {
+  readonly changes: Changes
+  readonly resolve: (counts: Counts) => void
+  readonly reject: (error: SignalboxError) => void
+}
+
+/** What a write did, in the order of the commit. */
+interface Counts {
+  added: number
+  changed: number
+  removed: number
+  unchanged: number
+  readonly identifiers: string[]
+}
+
+/** Lines that an export looks at before it lets others have the event loop. */
+const EXPORT_STRIDE = 1_000
+
+export class FileSource implements MappingSource {
+  readonly kind = 'file'
+  readonly writable = true
+  /** Files written so far by group commits. */
+  rewrites = 0
+  /** For tests that end one. */
+  readonly threads: Threads
+
+  readonly #options: FileSourceOptions
+  readonly #destinations: ReadonlySet<string>
+  readonly #jobs = new Jobs<Write>((writes) => this.#commitGroup(writes))
+  readonly #current: Current
+  #fingerprint: Fingerprint
+  /** Comments that the next write loses. */
+  #comments: number
+  #commit = 0
+  /** The commit that left the file in a state, for states since the background load began; undefined: none runs. */
+  #states: Map<Fingerprint, number> | undefined
+  #background: Promise<void> | undefined
+  #ordering: Promise<void> | undefined
+  #watcher: FileWatcher | undefined
+  #listener: Parameters<MappingSource['onChange']>[0] | undefined
+  #closing: Promise<void> | undefined
+
+  constructor(options: FileSourceOptions, threads: Threads, loaded: Loaded) {
+    this.#options = options
+    this.#destinations = new Set(options.destinations)
+    this.threads = threads
+    this.#current = new Current(loaded.table)
+    this.#fingerprint = loaded.fingerprint
+    this.#comments = loaded.comments
+    for (const warning of loaded.warnings) options.warn(`${options.config.path}: ${warning}`)
+  }
+
+  /** Called by openFileSource. */
+  async begin(): Promise<void> {
+    // A failure shows at the first write or export, which need the order; lookups don't.
+    if (!this.#current.table.ordered) this.#order().catch((error: unknown) => this.#warnOf('not put in order', error))
+    if (!this.#options.config.watch) return
+    const { config, clock, warn } = this.#options
+    this.#watcher = new FileWatcher({ path: config.path, clock, warn, onMoved: () => this.#moved() })
+    await this.#watcher.start(this.#fingerprint)
+  }
+
+  onChange(listener: Parameters<MappingSource['onChange']>[0]): void {
+    this.#listener = listener
+  }
+
+  /** Like lookup, without a promise. */
+  find(identifier: string): string | undefined {
+    return this.#current.find(identifier)
+  }
+
+  async lookup(identifier: string): Promise<string | undefined> {
+    this.#refuseClosed()
+    return this.#current.find(identifier)
+  }
+
+  async put(identifier: string, destination: string): Promise<void> {
+    if (!this.#destinations.has(destination)) {
+      throw new SignalboxError('SOURCE_INVALID', `destination ${JSON.stringify(destination)} is not declared`)
+    }
+    await this.#write(new Map([[storable(identifier, this.#options.normalize), destination]]))
+  }
+
+  async delete(identifier: string): Promise<boolean> {
+    const { removed } = await this.#write(new Map([[storable(identifier, this.#options.normalize), undefined]]))
+    return removed > 0
+  }
+
+  async summary(): Promise<ReadonlyMap<string, number>> {
+    this.#refuseClosed()
+    return this.#current.summary()
+  }
+
+  async reload(): Promise<ReloadResult> {
+    this.#refuseClosed()
+    return this.#jobs.exclusive(() => this.#reload())
+  }
+
+  async import(
+    mappings: AsyncIterable<Mapping> | Iterable<Mapping>,
+    mode: 'merge' | 'replace',
+  ): Promise<ImportResult> {
+    this.#refuseClosed()
+    const temporary = temporaryFor(await this.#target())
+    const { normalize } = this.#options
+    const keepFew = mode === 'merge'
+    const spooled = await spool(mappings, { temporary, normalize, destinations: this.#destinations, keepFew })
+    if ('few' in spooled) {
+      const { identifiers, ...counts } = await this.#write(spooled.few)
+      return { ...counts, invalidate: { all: false, identifiers } }
+    }
+    try {
+      this.#refuseClosed()
+      return await this.#jobs.exclusive(() => this.#importAll(spooled.path, mode))
+    } finally {
+      await rm(spooled.path, { force: true })
+    }
+  }
+
+  async *export(
+    options: { prefix?: string; destination?: string; after?: string; limit?: number } = {},
+  ): AsyncGenerator<Mapping> {
+    this.#refuseClosed()
+    await this.#order()
+    const { prefix = '', destination, after, limit = Infinity } = options
+    const table = this.#current.table
+    const changes = decodeChanges(this.#current.changes())
+    const from = after !== undefined && Buffer.compare(Buffer.from(after), Buffer.from(prefix)) > 0 ? after : prefix
+    const cursor = new Cursor(table, changes, new TextEncoder().encode(`${from}\t`))
+    let given = 0
+    for (let seen = 1; given < limit && cursor.advance(); seen++) {
+      // A consumer that never waits would otherwise have the process to itself.
+      if (seen % EXPORT_STRIDE === 0) await new Promise((resolve) => setImmediate(resolve))
+      const mapping = { identifier: cursor.identifier, destination: cursor.destination }
+      if (!mapping.identifier.startsWith(prefix)) return
+      if (mapping.identifier === after) continue
+      if (destination !== undefined && mapping.destination !== destination) continue
+      given++
+      yield mapping
+    }
+  }
+
+  /** Lets what has been accepted finish, then ends watcher and threads. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  /** Resolves when no write, reload or work in the background is under way. */
+  async settled(): Promise<void> {
+    await this.#jobs.idle()
+    await Promise.allSettled([this.#ordering, this.#background])
+  }
+
+  async #close(): Promise<void> {
+    this.#watcher?.close()
+    await this.settled()
+    await this.threads.close()
+  }
+
+  #refuseClosed(): void {
+    if (this.#closing !== undefined) throw new SignalboxError('SOURCE_UNAVAILABLE', 'the mapping source is closed')
+  }
+
+  #write(changes: Changes): Promise<Counts> {
+    this.#refuseClosed()
+    return new Promise((resolve, reject) => this.#jobs.write({ changes, resolve, reject }))
+  }
+
+  // Group commit
+
+  async #commitGroup(writes: readonly Write[]): Promise<void> {
+    try {
+      const staged = new Map<string, string | undefined>()
+      const counts = writes.map(({ changes }) => this.#stage(changes, staged))
+      await this.#commitStaged(staged)
+      for (const [i, write] of writes.entries()) write.resolve(counts[i] ?? emptyCounts())
+    } catch (thrown) {
+      const error = await this.#afterFailure(thrown)
+      for (const { reject } of writes) reject(error)
+    }
+  }
+
+  /** Adds what one write changes to what is staged before it. */
+  #stage(changes: Changes, staged: Map<string, string | undefined>): Counts {
+    const counts = emptyCounts()
+    for (const [identifier, destination] of changes) {
+      const before = staged.has(identifier) ? staged.get(identifier) : this.#current.find(identifier)
+      staged.set(identifier, destination)
+      if (before === destination) counts.unchanged++
+      else {
+        counts.identifiers.push(identifier)
+        if (before === undefined) counts.added++
+        else if (destination === undefined) counts.removed++
+        else counts.changed++
+      }
+    }
+    return counts
+  }
+
+  async #commitStaged(staged: Map<string, string | undefined>): Promise<void> {
+    for (const [identifier, destination] of staged) {
+      if (this.#current.find(identifier) === destination) staged.delete(identifier)
+    }
+    const replacement = await this.#replacement()
+    if (staged.size === 0) return
+    await this.#order()
+    const table = this.#current.table.data
+    const fingerprint = await this.threads
+      .run('rewrite', { replacement, table, changes: this.#current.changes(staged) })
+      .catch((error: unknown) => this.#cleanUp(replacement, error))
+    this.rewrites++
+    this.#current.apply(staged, ++this.#commit)
+    this.#written(fingerprint)
+    if (this.#current.overlaid > MAPPING_OVERLAY || !this.#current.table.data.ascending) this.#rebuild()
+  }
+
+  /** The file itself, symbolic links resolved. */
+  async #target(): Promise<string> {
+    const { path } = this.#options.config
+    try {
+      return await realpath(path)
+    } catch (cause) {
+      throw new SignalboxError('SOURCE_CONFLICT', `${path}: gone or out of reach since it was read`, { cause })
+    }
+  }
+
+  /** Rejects with SOURCE_CONFLICT when somebody else has changed the file. */
+  async #replacement(): Promise<Replacement> {
+    const path = await this.#target()
+    if ((await fingerprintAt(path)) !== this.#fingerprint) {
+      throw new SignalboxError('SOURCE_CONFLICT', `${path}: changed on disk since it was read; reload it first`)
+    }
+    return { path, temporary: temporaryFor(path), expected: this.#fingerprint }
+  }
+
+  #written(fingerprint: Fingerprint): void {
+    this.#fingerprint = fingerprint
+    this.#states?.set(fingerprint, this.#commit)
+    if (this.#comments === 0) return
+    this.#options.warn(`${this.#options.config.path}: rewritten by an API write; its comments are lost`)
+    this.#comments = 0
+  }
+
+  /** A thread that died has not cleaned up behind itself. */
+  async #cleanUp({ temporary }: Replacement, error: unknown): Promise<never> {
+    await rm(temporary, { force: true })
+    throw error
+  }
+
+  /**
+   * A rewrite that failed has changed nothing, unless its thread died, or the directory could not be synced, between
+   * the rename and the answer. Then the file says what holds: it is read again and the differences are reported.
+   */
+  async #afterFailure(thrown: unknown): Promise<SignalboxError> {
+    const error = asSignalboxError(thrown, 'SOURCE_WRITE')
+    if (error.code === 'SOURCE_CONFLICT') return error
+    const cause = { cause: error }
+    try {
+      if ((await fingerprintAt(await this.#target())) === this.#fingerprint) {
+        return error.code === 'INTERNAL'
+          ? new SignalboxError('SOURCE_WRITE', `not written, nothing has changed: ${error.message}`, cause)
+          : error
+      }
+      const { invalidate } = await this.#reload()
+      this.#report(invalidate)
+      return new SignalboxError('SOURCE_WRITE', `may have been written; the file was read again: ${error.message}`, cause)
+    } catch (second) {
+      this.#warnOf('not read again after a failed write', second)
+      return new SignalboxError('SOURCE_WRITE', `may have been written: ${error.message}`, cause)
+    }
+  }
+
+  // Reload and import
+
+  async #reload(): Promise<ReloadResult> {
+    await this.#order()
+    const { loaded, difference } = await this.threads.run('reload', {
+      load: loadTask(this.#options),
+      table: this.#current.table.data,
+      changes: this.#current.changes(),
+    })
+    this.#swap(loaded)
+    const { added, changed, removed } = difference
+    return { added, changed, removed, invalidate: invalidation(difference), warnings: loaded.warnings }
+  }
+
+  async #importAll(path: string, mode: 'merge' | 'replace'): Promise<ImportResult> {
+    const replacement = await this.#replacement()
+    await this.#order()
+    const task = {
+      replacement,
+      spool: path,
+      mode,
+      table: this.#current.table.data,
+      changes: this.#current.changes(),
+      load: loadTask(this.#options),
+    }
+    try {
+      const { loaded, difference, count } = await this.threads
+        .run('import', task)
+        .catch((error: unknown) => this.#cleanUp(replacement, error))
+      this.rewrites++
+      const comments = this.#comments
+      this.#swap(loaded)
+      this.#comments = comments
+      this.#written(loaded.fingerprint)
+      const { added, changed, removed } = difference
+      return { added, changed, removed, unchanged: count - added - changed, invalidate: invalidation(difference) }
+    } catch (error) {
+      throw await this.#afterFailure(error)
+    }
+  }
+
+  /** Another state of the file takes over; a table that was being built of an older one is of no use any more. */
+  #swap(loaded: Loaded): void {
+    this.#current.replace(loaded.table)
+    this.#fingerprint = loaded.fingerprint
+    this.#comments = loaded.comments
+    this.#states = undefined
+  }
+
+  // In the background
+
+  /** Resolves when the table's order is known. */
+  async #order(): Promise<void> {
+    while (!this.#current.table.ordered) {
+      this.#ordering ??= this.#orderTable(this.#current.table.data).finally(() => (this.#ordering = undefined))
+      await this.#ordering
+    }
+  }
+
+  async #orderTable(table: Loaded['table']): Promise<void> {
+    const ordered = await this.threads.run('order', table)
+    if (this.#current.table.data === table) this.#current.ordered(ordered)
+  }
+
+  /** Builds a table of the file as it was just written, while writes go on. */
+  #rebuild(): void {
+    if (this.#states !== undefined || this.#closing !== undefined) return
+    const states = new Map([[this.#fingerprint, this.#commit]])
+    this.#states = states
+    this.#background = this.#loadBehind(states)
+      .catch((error: unknown) => this.#warnOf('not read back', error))
+      .finally(() => {
+        if (this.#states === states) this.#states = undefined
+      })
+  }
+
+  async #loadBehind(states: Map<Fingerprint, number>): Promise<void> {
+    const loaded = await this.threads.run('load', loadTask(this.#options))
+    const commit = states.get(loaded.fingerprint)
+    // Somebody else changed the file, or a reload took over: what was read here is not what is in force.
+    if (commit === undefined || this.#states !== states || !loaded.table.ascending) return
+    this.#current.rebase(loaded.table, commit)
+  }
+
+  /** The watcher has seen another state; whether it is our own doing is known once all writes before are through. */
+  #moved(): void {
+    if (this.#closing !== undefined) return
+    const reload = this.#jobs.exclusive(async () => {
+      if ((await fingerprintAt(this.#options.config.path)) === this.#fingerprint) return
+      const { added, changed, removed, invalidate, warnings } = await this.#reload()
+      const { path } = this.#options.config
+      for (const warning of warnings) this.#options.warn(`${path}: ${warning}`)
+      if (added + changed + removed > 0) this.#report(invalidate)
+    })
+    reload.catch((error: unknown) => this.#warnOf('changed on disk but not taken over', error))
+  }
+
+  #report(change: Changed): void {
+    this.#listener?.(change)
+  }
+
+  #warnOf(what: string, error: unknown): void {
+    this.#options.warn(`${this.#options.config.path}: ${what}: ${asSignalboxError(error).message}`)
+  }
+}
+
+function emptyCounts(): Counts {
+  return { added: 0, changed: 0, removed: 0, unchanged: 0, identifiers: [] }
+}
+
+function invalidation({ identifiers }: Difference): Changed {
+  if (identifiers === undefined) return { all: true }
+  return { all: false, identifiers: Buffer.from(identifiers).toString().split('\n').slice(0, -1) }
+}
