@@ -97,7 +97,10 @@ export interface Preauth {
   secured(): void
   /** The penalty delay after `deny` is over: go on with what is buffered. */
   resume(): void
-  /** The backend took the login. Returns the bytes that the client sent behind its login command, to go to the backend. */
+  /**
+   * The backend took the login. Returns the bytes that the client sent behind its login command, to go to the backend.
+   * Throws CLIENT_CLOSED when the dialogue has ended meanwhile (`close` was called).
+   */
   accepted(): Buffer
   /** The backend turned the login down: leads to port.deny with the right words under the client's own tag. */
   refused(refusal: Refusal): void

@@ -115,6 +115,19 @@ describe('a hostile IMAP client', () => {
     assert.equal(kind(run(5_001, 5_000).calls.at(-1)), 'close CLIENT_BUFFER')
   })
 
+  test('a login that succeeds for a client that was sent away meanwhile hands nothing over', () => {
+    const { calls, dialogue } = runPreauth(listener({ buffer: 1_000 }), true, [Buffer.from(`a LOGIN joe x\r\n${'y'.repeat(1_001)}`)])
+    assert.equal(kind(calls.at(-1)), 'close CLIENT_BUFFER')
+    assert.throws(() => dialogue.accepted(), { code: 'CLIENT_CLOSED' })
+    const before = calls.length
+    dialogue.refused({ text: undefined })
+    dialogue.unavailable()
+    dialogue.challenge(Buffer.alloc(0))
+    dialogue.resume()
+    dialogue.receive(Buffer.from('b NOOP\r\n'))
+    assert.equal(calls.length, before)
+  })
+
   test('a line above a small pre-auth buffer ends the connection', () => {
     const small = listener({ buffer: 200 })
     assert.equal(kind(last(`a X ${'y'.repeat(196)}\r\n`, small)), 'write')

@@ -127,7 +127,10 @@ export function runPreauth(
     else dialogue.receive(chunk)
     chunk.fill(0x5a)
     mostHeld = Math.max(mostHeld, dialogue.held)
-    for (let work = pending.shift(); work !== undefined; work = pending.shift()) work()
+    for (let work = pending.shift(); work !== undefined; work = pending.shift()) {
+      // As the session: once the dialogue has closed, nothing that was under way is told to it any more.
+      if (!calls.some(([name]) => name === 'close')) work()
+    }
   }
   return { calls, dialogue, mostHeld }
 }

@@ -101,6 +101,8 @@ export class ImapPreauth implements Preauth {
   }
 
   accepted(): Buffer {
+    // What the client sent meanwhile, or the end of its time, may have ended the dialogue under a login that succeeded.
+    if (this.#state.at === 'over') throw new SignalboxError('CLIENT_CLOSED', 'the dialogue ended before its login')
     this.#expect('login')
     const behind = this.#reader.bytes.takeAll()
     this.#end()
