@@ -12,7 +12,10 @@ import type { Parsed } from './duration.ts'
 export function parseSocketAddress(text: string): Parsed<SocketAddress> {
   const match = /^(?:\[([^\]]*)\]|([^:]*)):(\d{1,5})$/.exec(text)
   if (match === null) {
-    return { ok: false, reason: isIPv6(text) ? 'IPv6 addresses stand in brackets, before the port' : 'not address:port' }
+    return {
+      ok: false,
+      reason: isIPv6(text) ? 'IPv6 addresses stand in brackets, before the port' : 'not address:port',
+    }
   }
   const [, six, four, digits] = match
   const port = Number(digits)

@@ -92,9 +92,14 @@ function checkForwardingInUse(tables: Tables, report: Report): void {
   if (possible) return
   for (const destination of tables.all('destination.<name>')) {
     if (destination.isSet('forwarding') || destination.isSet('proxy_protocol')) continue
-    const announcing = legsOf(tables, destination.name).filter((leg) => LEGS_IN_USE.includes(leg.name) && !leg.isSet('forwarding'))
+    const announcing = legsOf(tables, destination.name).filter(
+      (leg) => LEGS_IN_USE.includes(leg.name) && !leg.isSet('forwarding'),
+    )
     if (announcing.length === 0) continue
-    const message = `its ${announcing.map((leg) => leg.name).join(' and ')} leg would send PROXY headers (the default), which is ${MESSAGE}`
-    report.mistakes.push({ path: destination.path(), message, allowed: 'set proxy_protocol = false or forwarding = "none"' })
+    const names = announcing.map((leg) => leg.name).join(' and ')
+    const message = `its ${names} leg would send PROXY headers (the default), which is ${MESSAGE}`
+    report.mistakes.push(
+      { path: destination.path(), message, allowed: 'set proxy_protocol = false or forwarding = "none"' },
+    )
   }
 }

@@ -67,7 +67,9 @@ function buildExtract(extract: Section): NonNullable<HttpRouteConfig['extract']>
 
 function common(section: Section): Common {
   return {
-    sasl: sure(section.texts('sasl'), section, 'sasl').flatMap((name) => MECHANISMS.find((known) => known === name) ?? []),
+    sasl: sure(section.texts('sasl'), section, 'sasl').flatMap(
+      (name) => MECHANISMS.find((known) => known === name) ?? [],
+    ),
     allowPlainAuthWithoutTls: flag(section, 'allow_plain_auth_without_tls'),
     banner: sure(section.text('banner'), section, 'banner'),
   }

@@ -8,7 +8,15 @@ import { resolve } from 'node:path'
 import { cipherSuiteName } from '../tls/policy.ts'
 import { buildCapabilities, buildHttp } from './build-protocols.ts'
 import { buildDestination } from './build-destination.ts'
-import type { AdminConfig, CertificateConfig, ClusterConfig, Config, ListenerConfig, MappingConfig, ServerConfig } from './config.ts'
+import type {
+  AdminConfig,
+  CertificateConfig,
+  ClusterConfig,
+  Config,
+  ListenerConfig,
+  MappingConfig,
+  ServerConfig,
+} from './config.ts'
 import type { FromEnvironment } from './environment.ts'
 import type { Materials } from './materials.ts'
 import { boundAddresses } from './rules-listener.ts'
@@ -45,7 +53,9 @@ export function buildConfig(input: BuildInput): Config {
       certificates: tables.all('tls.certificate.<name>').map((section) => buildCertificate(section, materials)),
       minVersion: sure(tls.choice('min_version', ['1.2', '1.3']), tls, 'min_version'),
       ignoreClientOrder: flag(tls, 'ignore_client_order'),
-      disabledCipherSuites: [...new Set((tls.texts('disable_cipher_suites') ?? []).flatMap((name) => cipherSuiteName(name) ?? []))],
+      disabledCipherSuites: [
+        ...new Set((tls.texts('disable_cipher_suites') ?? []).flatMap((name) => cipherSuiteName(name) ?? [])),
+      ],
       ticketKeyFile: ticketKeyFile === undefined ? undefined : resolve(ticketKeyFile),
     },
     listeners: tables.all('listener.<name>').map(buildListener),
@@ -54,7 +64,11 @@ export function buildConfig(input: BuildInput): Config {
       defaultDestination: sure(routing.text('default_destination'), routing, 'default_destination'),
       smtpPassthroughDestination: routing.text('smtp_passthrough_destination'),
       masterUserSeparators: sure(routing.texts('master_user_separators'), routing, 'master_user_separators'),
-      saslPlainIdentity: sure(routing.choice('sasl_plain_identity', ['authzid', 'authcid']), routing, 'sasl_plain_identity'),
+      saslPlainIdentity: sure(
+        routing.choice('sasl_plain_identity', ['authzid', 'authcid']),
+        routing,
+        'sasl_plain_identity',
+      ),
     },
     mapping: buildMapping(tables),
     capabilities: buildCapabilities(tables),
@@ -143,7 +157,11 @@ function buildMapping(tables: Tables): MappingConfig {
     auditRate: number(mapping, 'audit_rate'),
     staleTtl: duration(mapping, 'stale_ttl'),
     file: file.present
-      ? { path: resolve(sure(file.text('path'), file, 'path')), watch: flag(file, 'watch'), shared: flag(file, 'shared') }
+      ? {
+        path: resolve(sure(file.text('path'), file, 'path')),
+        watch: flag(file, 'watch'),
+        shared: flag(file, 'shared'),
+      }
       : undefined,
     redis: redis.present
       ? {

@@ -102,7 +102,9 @@ function availability(table: TableDefinition, name: string, mark: (text: string)
     if (entry.table !== table.path || entry.key !== name) return []
     const legs = entry.names === undefined ? '' : `${entry.names.join(', ')}: `
     if (entry.except === undefined) return [mark(`${legs}Not available yet.`)]
-    return [mark(`${legs}Values other than ${entry.except.map((value) => toml(value)).join(', ')} are not available yet.`)]
+    return [
+      mark(`${legs}Values other than ${entry.except.map((value) => toml(value)).join(', ')} are not available yet.`),
+    ]
   })
 }
 

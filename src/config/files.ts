@@ -57,7 +57,9 @@ export async function readCertificate(
   const key = keyBytes === undefined ? undefined : parseKey(keyBytes, section, keys.key, report)
   if (certificate === undefined || key === undefined || certBytes === undefined || keyBytes === undefined) return undefined
   if (!certificate.checkPrivateKey(key)) {
-    report.mistakes.push({ path: section.path(keys.key), message: `does not belong to the certificate in ${keys.cert}` })
+    report.mistakes.push(
+      { path: section.path(keys.key), message: `does not belong to the certificate in ${keys.cert}` },
+    )
     return undefined
   }
   const texts = { cert: certBytes.toString('utf8'), key: keyBytes.toString('utf8') }
@@ -78,7 +80,11 @@ export async function readBundle(section: Section, key: string, report: Report):
   if (bytes === undefined) return undefined
   const text = bytes.toString('utf8')
   const certificates = text.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? []
-  if (certificates.length === 0) report.mistakes.push({ path: section.path(key), message: 'holds no certificate in PEM form' })
+  if (certificates.length === 0) {
+    report.mistakes.push(
+      { path: section.path(key), message: 'holds no certificate in PEM form' },
+    )
+  }
   return certificates.every((pem) => parseCertificate(Buffer.from(pem), section, key, report) !== undefined) ? text : undefined
 }
 

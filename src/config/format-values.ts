@@ -87,7 +87,10 @@ export const ADDRESSES = listOf(ADDRESS, { plural: 'addresses', unique: true })
 const SUBJECT = textFormat('a host name, with "*." before it for all below, or "*"', (text) => {
   return text === '*' || isHostName(text.replace(/^\*\./, '')) ? undefined : 'not a host name'
 })
-export const SUBJECTS = listOf(SUBJECT, { plural: 'host names, "*." before one for all below it', least: 1, unique: true })
+export const SUBJECTS = listOf(
+  SUBJECT,
+  { plural: 'host names, "*." before one for all below it', least: 1, unique: true },
+)
 
 export const FINGERPRINT = textFormat('64 hex digits, colons allowed', (text) => {
   const digits = text.replaceAll(':', '')
@@ -150,7 +153,8 @@ export const REDIS_URL = textFormat(
     const many = /^redis\+(sentinel|cluster):\/\/(?:[^@/\s]*@)?([^/@\s]+)(\/[^\s]*)?$/.exec(text)
     if (many !== null) {
       const [, kind, hosts = '', rest = ''] = many
-      if (!hosts.split(',').every((host) => /^(\[[0-9a-f:]+\]|[^:[\]]+)(:\d{1,5})?$/i.test(host))) return 'a host is not host:port'
+      const hostPort = /^(\[[0-9a-f:]+\]|[^:[\]]+)(:\d{1,5})?$/i
+      if (!hosts.split(',').every((host) => hostPort.test(host))) return 'a host is not host:port'
       if (kind === 'sentinel') return /^\/[^/]+(\/\d+)?$/.test(rest) ? undefined : 'the name of the primary is missing'
       return rest === '' || rest === '/' ? undefined : 'a cluster has no database number'
     }

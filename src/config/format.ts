@@ -45,7 +45,11 @@ export function formatOf(allowed: string): Format | undefined {
 
 /** One of a closed list of words. */
 export function oneOf(...words: readonly string[]): Format {
-  return format(listed(words), (value) => (typeof value === 'string' && words.includes(value) ? undefined : ''), { words })
+  return format(
+    listed(words),
+    (value) => (typeof value === 'string' && words.includes(value) ? undefined : ''),
+    { words },
+  )
 }
 
 /** A whole number within bounds, both included. */

@@ -34,7 +34,8 @@ function classEnd(pattern: string, start: number): number | string {
     else if (pattern[at] === ']' && at > first) return at
     else if (pattern[at] === '-' && at > first) {
       const [from, to] = [pattern[at - 1], pattern[at + 1]]
-      if (from !== undefined && to !== undefined && to !== ']' && to !== '\\' && from > to) return `the range ${from}-${to} is backwards`
+      const range = from !== undefined && to !== undefined && to !== ']' && to !== '\\'
+      if (range && from > to) return `the range ${from}-${to} is backwards`
     }
   }
   return 'a [ is not closed'

@@ -54,8 +54,13 @@ export async function readMaterials(
 
 function warnAboutSelfSigned(tables: Tables, report: Report): void {
   if (tables.all('tls.certificate.<name>').length > 0) return
-  const needed = tables.one('admin').present || tables.all('listener.<name>').some((listener) => listener.text('tls') !== 'plain')
-  if (needed) report.warnings.push('There is no [tls.certificate.<name>]: a self-signed certificate is made at start, which clients will not trust.')
+  const encrypted = tables.all('listener.<name>').some((listener) => listener.text('tls') !== 'plain')
+  const needed = encrypted || tables.one('admin').present
+  if (needed) {
+    report.warnings.push(
+      'There is no [tls.certificate.<name>]: a self-signed certificate is made at start, which clients will not trust.',
+    )
+  }
 }
 
 async function checkTicketKey(tls: Section, report: Report): Promise<void> {
@@ -69,10 +74,15 @@ async function checkTicketKey(tls: Section, report: Report): Promise<void> {
 async function readToken(admin: Section, environment: FromEnvironment, report: Report): Promise<string | undefined> {
   if (!admin.present) return undefined
   const least = admin.number('min_token_len') ?? 0
-  if (environment.adminToken !== undefined) return longEnough(environment.adminToken, 'PROXY_ADMIN_TOKEN', least, report)
+  const given = environment.adminToken
+  if (given !== undefined) return longEnough(given, 'PROXY_ADMIN_TOKEN', least, report)
   const path = admin.path('bearer_token_file')
   if (admin.isSet('bearer_token_file')) {
-    if (admin.isSet('bearer_token')) report.warnings.push(`${admin.path('bearer_token')} is not used, because bearer_token_file is set.`)
+    if (admin.isSet('bearer_token')) {
+      report.warnings.push(
+        `${admin.path('bearer_token')} is not used, because bearer_token_file is set.`,
+      )
+    }
     const bytes = await readNamedFile(admin, 'bearer_token_file', report)
     if (bytes === undefined) return undefined
     // Editors and `echo` end a file with a line break.

@@ -49,7 +49,9 @@ export function show(value: unknown): string {
 /** Path segments as TOML writes them: bare where possible, quoted otherwise. */
 export function pathText(segments: readonly string[]): string {
   return segments
-    .map((segment) => (/^[A-Za-z0-9_-]+(\[\d+\])?$/.test(segment) ? segment : escapeUnprintable(JSON.stringify(segment))))
+    .map(
+      (segment) => (/^[A-Za-z0-9_-]+(\[\d+\])?$/.test(segment) ? segment : escapeUnprintable(JSON.stringify(segment))),
+    )
     .join('.')
 }
 

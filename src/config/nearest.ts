@@ -16,7 +16,8 @@ export function nearest(name: string, known: Iterable<string>): string | undefin
     const folded = fold(candidate)
     let away = distance(wanted, folded)
     // One contains the other (`timeout` for `backend_timeout`): worth a guess, after real misspellings.
-    const contained = Math.min(wanted.length, folded.length) >= 4 && (folded.includes(wanted) || wanted.includes(folded))
+    const within = folded.includes(wanted) || wanted.includes(folded)
+    const contained = within && Math.min(wanted.length, folded.length) >= 4
     const limit = Math.max(1, Math.floor(Math.max(wanted.length, folded.length) / 3))
     if (away > limit) {
       if (!contained) continue
@@ -47,7 +48,8 @@ export function distance(left: string, right: string): number {
         (current[column - 1] ?? 0) + 1,
         (previous[column - 1] ?? 0) + (same ? 0 : 1),
       )
-      const swapped = row > 1 && column > 1 && left[row - 1] === right[column - 2] && left[row - 2] === right[column - 1]
+      const crossed = left[row - 1] === right[column - 2] && left[row - 2] === right[column - 1]
+      const swapped = row > 1 && column > 1 && crossed
       if (swapped) cost = Math.min(cost, (beforePrevious[column - 2] ?? 0) + 1)
       current.push(cost)
     }

@@ -32,7 +32,8 @@ function checkLeg(destination: Section, leg: Section, report: Report): void {
   const tls = leg.choice('tls', TLS_MODES)
   if (tls === 'plain' && CREDENTIALS.has(leg.name) && destination.flag('allow_plaintext_auth') === false) {
     const message = `${leg.name} carries passwords, which would travel unencrypted`
-    const allowed = `"implicit"${leg.name === 'http' ? '' : ', "starttls"'}, or allow_plaintext_auth = true in ${destination.path()}`
+    const modes = leg.name === 'http' ? '"implicit"' : '"implicit", "starttls"'
+    const allowed = `${modes}, or allow_plaintext_auth = true in ${destination.path()}`
     report.mistakes.push({ path: leg.path('tls'), message, allowed })
   }
   if (tls === 'starttls' && OPAQUE.has(leg.name)) {
@@ -61,7 +62,9 @@ function checkVerification(destination: Section, legs: readonly Section[], repor
   if (destination.text('tls_pinned_cert_sha256') !== undefined) {
     report.warnings.push(`${destination.path('tls_allow_invalid_certs')} means nothing beside a pinned certificate.`)
   } else {
-    report.warnings.push(`${destination.path()} accepts any certificate: passwords can be read by whoever sits in between.`)
+    report.warnings.push(
+      `${destination.path()} accepts any certificate: passwords can be read by whoever sits in between.`,
+    )
   }
 }
 
@@ -94,7 +97,9 @@ function checkLoops(
         report.mistakes.push({ path: leg.path('port'), message })
       } else if (host === serverName && boundAddresses(listener).some((bound) => bound.port === leg.number('port'))) {
         const place = `${host}:${leg.number('port')}`
-        report.warnings.push(`${leg.path()} is ${place}, by the name of this server: make sure that it does not lead back to ${listener.path()}.`)
+        report.warnings.push(
+          `${leg.path()} is ${place}, by the name of this server: make sure that it does not lead back to ${listener.path()}.`,
+        )
       }
     }
   }

@@ -28,7 +28,9 @@ export function checkHttpRules(tables: Tables, report: Report): void {
       report.mistakes.push({ path: route.path(), message })
     }
     if (!extracts && route.isSet('fallback')) {
-      report.mistakes.push({ path: route.path('fallback'), message: 'belongs to extract, which this route does not have' })
+      report.mistakes.push(
+        { path: route.path('fallback'), message: 'belongs to extract, which this route does not have' },
+      )
     }
     checkTarget(tables, route, 'destination', report)
     if (route.text('fallback') !== 'default') checkTarget(tables, route, 'fallback', report)
@@ -40,13 +42,19 @@ export function checkHttpRules(tables: Tables, report: Report): void {
     report.mistakes.push({ path: pathText(['destination', fallback, 'protocol', 'http']), message })
   }
   const serves = tables.all('listener.<name>').some((listener) => listener.text('protocol') === 'http')
-  if (serves && routes.length === 0) report.warnings.push('There is an http listener but no [[http.route]]: every request is answered 404.')
+  if (serves && routes.length === 0) {
+    report.warnings.push(
+      'There is an http listener but no [[http.route]]: every request is answered 404.',
+    )
+  }
 }
 
 function checkTarget(tables: Tables, route: Section, key: string, report: Report): void {
   const name = declaredDestination(tables, route, key, report)
   if (name === undefined || hasLeg(tables, name, 'http')) return
-  report.mistakes.push({ path: route.path(key), message: `the destination ${JSON.stringify(name)} declares no http leg` })
+  report.mistakes.push(
+    { path: route.path(key), message: `the destination ${JSON.stringify(name)} declares no http leg` },
+  )
 }
 
 function checkExtract(extract: Section, report: Report): void {

@@ -8,7 +8,11 @@ import type { Tables } from './tables.ts'
 
 export function checkListenerRules(tables: Tables, report: Report): void {
   const listeners = tables.all('listener.<name>')
-  if (listeners.length === 0) report.mistakes.push({ path: 'listener', message: 'at least one [listener.<name>] is needed' })
+  if (listeners.length === 0) {
+    report.mistakes.push(
+      { path: 'listener', message: 'at least one [listener.<name>] is needed' },
+    )
+  }
   for (const listener of listeners) {
     const protocol = listener.choice('protocol', PROTOCOLS)
     const tls = listener.choice('tls', TLS_MODES)
@@ -19,7 +23,9 @@ export function checkListenerRules(tables: Tables, report: Report): void {
     const proxyProtocol = listener.choice('proxy_protocol', ['off', 'optional', 'required'])
     if (proxyProtocol !== undefined && proxyProtocol !== 'off' && listener.texts('proxy_trusted')?.length === 0) {
       const message = `must be set, because proxy_protocol is "${proxyProtocol}"`
-      report.mistakes.push({ path: listener.path('proxy_trusted'), message, allowed: 'the networks that may send a PROXY header' })
+      report.mistakes.push(
+        { path: listener.path('proxy_trusted'), message, allowed: 'the networks that may send a PROXY header' },
+      )
     }
     if (protocol !== undefined && protocol !== 'http' && listener.text('forwarded') === 'trust') {
       report.warnings.push(`${listener.path('forwarded')} means nothing to a listener that serves ${protocol}.`)

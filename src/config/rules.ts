@@ -43,7 +43,9 @@ function checkRoutingRules(tables: Tables, report: Report): void {
     if (destination.name === fallback) continue
     const lacking = accountProtocols.filter((protocol) => !hasLeg(tables, destination.name, protocol))
     if (lacking.length === 0) continue
-    report.warnings.push(`${destination.path()} has no leg for ${lacking.join(', ')}: accounts mapped to it cannot log in there.`)
+    report.warnings.push(
+      `${destination.path()} has no leg for ${lacking.join(', ')}: accounts mapped to it cannot log in there.`,
+    )
   }
   checkPassthrough(tables, routing, served, report)
 }
@@ -62,7 +64,12 @@ function checkPassthrough(tables: Tables, routing: Section, served: ReadonlySet<
   if (name === undefined) return
   for (const protocol of served.has('lmtp') ? (['smtp', 'lmtp'] as const) : (['smtp'] as const)) {
     if (hasLeg(tables, name, protocol)) continue
-    report.mistakes.push({ path: pathText(['destination', name, 'protocol', protocol]), message: 'the pass-through destination needs this leg' })
+    report.mistakes.push(
+      {
+        path: pathText(['destination', name, 'protocol', protocol]),
+        message: 'the pass-through destination needs this leg',
+      },
+    )
   }
 }
 
@@ -73,7 +80,9 @@ function checkSourceRules(tables: Tables, report: Report): void {
   }
   const source = mapping.choice('source', ['file', 'redis', 'sql'])
   if (source !== undefined && !tables.one(`mapping.${source}`).present) {
-    report.mistakes.push({ path: `mapping.${source}`, message: `the table is missing, though mapping.source is "${source}"` })
+    report.mistakes.push(
+      { path: `mapping.${source}`, message: `the table is missing, though mapping.source is "${source}"` },
+    )
   }
   if (source === 'file' && tables.one('cluster').isSet('bus') && tables.one('mapping.file').flag('shared') !== true) {
     const message = 'the file source and a bus go together only when all instances read the same file'
@@ -96,7 +105,9 @@ function checkCertificateRules(tables: Tables, report: Report): void {
     return certificate.flag('default') === true || certificate.texts('subjects')?.includes('*') === true
   })
   if (certificates.length > 1 && !catchAll) {
-    report.warnings.push('No certificate in [tls.certificate] has default = true: none fits clients that ask for another name, or for none.')
+    report.warnings.push(
+      'No certificate in [tls.certificate] has default = true: none fits clients that ask for another name, or for none.',
+    )
   }
   const admin = tables.one('admin')
   const wanted = admin.text('certificate')

@@ -19,8 +19,16 @@ export const CAPABILITIES: readonly TableDefinition[] = [
     doc: 'What imap clients are told before login. It must be true of every destination.',
     schema: {
       ...common('Signalbox ready'),
-      advertise: setting(['IMAP4rev1', 'SASL-IR', 'LITERAL-', 'ID', 'ENABLE'], ATOMS, 'Capabilities; AUTH=…, STARTTLS and LOGINDISABLED are added where they are true.'),
-      id: optional(ID_FIELDS, 'Fields of the answer to ID; unset: NIL.', { added: true, example: '{ name = "Signalbox" }' }),
+      advertise: setting(
+        ['IMAP4rev1', 'SASL-IR', 'LITERAL-', 'ID', 'ENABLE'],
+        ATOMS,
+        'Capabilities; AUTH=…, STARTTLS and LOGINDISABLED are added where they are true.',
+      ),
+      id: optional(
+        ID_FIELDS,
+        'Fields of the answer to ID; unset: NIL.',
+        { added: true, example: '{ name = "Signalbox" }' },
+      ),
     },
   },
   {
@@ -28,7 +36,12 @@ export const CAPABILITIES: readonly TableDefinition[] = [
     doc: 'What pop3 clients are told before login.',
     schema: {
       ...common('Signalbox ready'),
-      capa: setting(['TOP', 'UIDL', 'RESP-CODES', 'AUTH-RESP-CODE', 'PIPELINING'], KEYWORD_LINES, 'Capabilities; USER, SASL, STLS and IMPLEMENTATION are added where they are true.', { added: true }),
+      capa: setting(
+        ['TOP', 'UIDL', 'RESP-CODES', 'AUTH-RESP-CODE', 'PIPELINING'],
+        KEYWORD_LINES,
+        'Capabilities; USER, SASL, STLS and IMPLEMENTATION are added where they are true.',
+        { added: true },
+      ),
     },
   },
   {
@@ -36,7 +49,11 @@ export const CAPABILITIES: readonly TableDefinition[] = [
     doc: 'What submission clients are told before login. They do not ask again after it.',
     schema: {
       ...common('ESMTP Signalbox'),
-      ehlo: setting(['ENHANCEDSTATUSCODES', '8BITMIME', 'PIPELINING', 'SIZE'], KEYWORD_LINES, 'Keywords of the answer to EHLO; AUTH and STARTTLS are added where they are true.'),
+      ehlo: setting(
+        ['ENHANCEDSTATUSCODES', '8BITMIME', 'PIPELINING', 'SIZE'],
+        KEYWORD_LINES,
+        'Keywords of the answer to EHLO; AUTH and STARTTLS are added where they are true.',
+      ),
     },
   },
   {
@@ -45,7 +62,21 @@ export const CAPABILITIES: readonly TableDefinition[] = [
     schema: {
       ...common('Signalbox ready'),
       sieve: setting(
-        ['fileinto', 'reject', 'envelope', 'vacation', 'imap4flags', 'copy', 'variables', 'relational', 'regex', 'subaddress', 'body', 'include', 'date'],
+        [
+          'fileinto',
+          'reject',
+          'envelope',
+          'vacation',
+          'imap4flags',
+          'copy',
+          'variables',
+          'relational',
+          'regex',
+          'subaddress',
+          'body',
+          'include',
+          'date',
+        ],
         ATOMS,
         'Sieve extensions.',
       ),

@@ -30,7 +30,11 @@ export const HTTP_ROUTE: TableDefinition = {
   schema: {
     match: required(GLOB, 'The paths.', { example: '"/.well-known/**"' }),
     destination: optional(TEXT, 'Every such request goes there.', { example: '"legacy"' }),
-    fallback: optional(TEXT, 'With extract: destination of requests without an identifier; "default" or unset: the default destination.', { example: '"default"' }),
+    fallback: optional(
+      TEXT,
+      'With extract: destination of requests without an identifier; "default" or unset: the default destination.',
+      { example: '"default"' },
+    ),
   },
 }
 
@@ -38,7 +42,11 @@ export const HTTP_EXTRACT: TableDefinition = {
   path: 'http.route[].extract',
   doc: 'Where the identifier of a request stands. Usually written inline: extract = { from = "authorization" }.',
   schema: {
-    from: required(oneOf(...EXTRACT_FROM), 'authorization: login or token; the others need the key of the same purpose.', { example: '"authorization"' }),
+    from: required(
+      oneOf(...EXTRACT_FROM),
+      'authorization: login or token; the others need the key of the same purpose.',
+      { example: '"authorization"' },
+    ),
     param: optional(TEXT, 'query: name of the parameter.', { example: '"login_hint"' }),
     header: optional(HEADER_NAME, 'header: its name.', { example: '"x-account"' }),
     regex: optional(REGEX, 'body: its first group is the identifier.', { example: '"username=([^&]+)"' }),

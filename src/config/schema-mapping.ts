@@ -14,9 +14,22 @@ export const ROUTING: TableDefinition = {
   doc: 'Where accounts without a mapping go, and what of a login is the account.',
   schema: {
     default_destination: required(TEXT, 'Destination of every account without a mapping.', { example: '"legacy"' }),
-    smtp_passthrough_destination: optional(TEXT, 'Destination of all smtp and lmtp connections; must be set when there is such a listener.', { example: '"legacy"' }),
-    master_user_separators: setting(['%'], SEPARATORS, 'A login is cut at the first of these before it is looked up ("user%admin" is the account "user").'),
-    sasl_plain_identity: setting('authzid', oneOf('authzid', 'authcid'), 'authzid: the mailbox that the client asks for, when it names one, else the login; authcid: always the login.', { added: true }),
+    smtp_passthrough_destination: optional(
+      TEXT,
+      'Destination of all smtp and lmtp connections; must be set when there is such a listener.',
+      { example: '"legacy"' },
+    ),
+    master_user_separators: setting(
+      ['%'],
+      SEPARATORS,
+      'A login is cut at the first of these before it is looked up ("user%admin" is the account "user").',
+    ),
+    sasl_plain_identity: setting(
+      'authzid',
+      oneOf('authzid', 'authcid'),
+      'authzid: the mailbox that the client asks for, when it names one, else the login; authcid: always the login.',
+      { added: true },
+    ),
   },
 }
 
@@ -25,15 +38,40 @@ export const MAPPING: TableDefinition = {
   doc: 'Which destination holds which account, and how long that is remembered.',
   schema: {
     source: required(oneOf(...SOURCES), 'Where mappings are kept; its table must be there.', { example: '"file"' }),
-    normalize: setting('none', oneOf('none', 'lowercase'), 'What is done to an identifier before it is looked up or written.'),
+    normalize: setting(
+      'none',
+      oneOf('none', 'lowercase'),
+      'What is done to an identifier before it is looked up or written.',
+    ),
     positive_ttl: setting('600s', lifetime(), 'How long a mapping is cached.'),
     negative_ttl: setting('30s', lifetime(), 'How long the absence of one is cached.'),
     cache_max_entries: setting(1_000_000, wholeNumber(1, 100_000_000), 'Cached routes per worker.'),
     lookup_timeout: setting('5s', duration('1ms'), 'Deadline of one lookup at the source.'),
-    on_failure: setting('reject', oneOf('reject', 'default'), 'When the source cannot be asked and no route was ever known: reject (temporary failure) or default (the default destination).', { added: true }),
-    settle: setting('1s', duration(), 'How long after an invalidation a looked-up route is used but not cached.', { added: true }),
-    audit_rate: setting(1, wholeNumber(0, 1_000), 'Cached routes per second and worker that are compared with the source; 0 = none.', { added: true }),
-    stale_ttl: setting('24h', lifetime(), 'How long past its life a route is kept in case the source cannot be asked.', { added: true }),
+    on_failure: setting(
+      'reject',
+      oneOf('reject', 'default'),
+      'When the source cannot be asked and no route was ever known: reject (temporary failure) or ' +
+        'default (the default destination).',
+      { added: true },
+    ),
+    settle: setting(
+      '1s',
+      duration(),
+      'How long after an invalidation a looked-up route is used but not cached.',
+      { added: true },
+    ),
+    audit_rate: setting(
+      1,
+      wholeNumber(0, 1_000),
+      'Cached routes per second and worker that are compared with the source; 0 = none.',
+      { added: true },
+    ),
+    stale_ttl: setting(
+      '24h',
+      lifetime(),
+      'How long past its life a route is kept in case the source cannot be asked.',
+      { added: true },
+    ),
   },
 }
 
@@ -64,10 +102,26 @@ export const MAPPING_SQL: TableDefinition = {
   doc: 'A database. Writes need both upsert_query and delete_query.',
   schema: {
     url: required(SQL_URL, 'The database.', { sensitive: true, example: '"postgres://signalbox@127.0.0.1/mail"' }),
-    query: required(STATEMENT, 'Finds the destination; the identifier is its one parameter.', { example: '"SELECT destination FROM routes WHERE identifier = $1"' }),
+    query: required(
+      STATEMENT,
+      'Finds the destination; the identifier is its one parameter.',
+      { example: '"SELECT destination FROM routes WHERE identifier = $1"' },
+    ),
     pool_size: setting(16, wholeNumber(1, 1_000), 'Connections of this instance, shared out among its workers.'),
-    upsert_query: optional(STATEMENT, 'Writes a mapping; parameters: identifier, destination.', { example: '"INSERT INTO routes VALUES ($1, $2) ON CONFLICT (identifier) DO UPDATE SET destination = $2"' }),
-    delete_query: optional(STATEMENT, 'Removes a mapping; parameter: identifier.', { example: '"DELETE FROM routes WHERE identifier = $1"' }),
-    listen: optional(CHANNEL, 'PostgreSQL channel whose notifications name changed identifiers.', { added: true, example: '"routes_changed"' }),
+    upsert_query: optional(
+      STATEMENT,
+      'Writes a mapping; parameters: identifier, destination.',
+      { example: '"INSERT INTO routes VALUES ($1, $2) ON CONFLICT (identifier) DO UPDATE SET destination = $2"' },
+    ),
+    delete_query: optional(
+      STATEMENT,
+      'Removes a mapping; parameter: identifier.',
+      { example: '"DELETE FROM routes WHERE identifier = $1"' },
+    ),
+    listen: optional(
+      CHANNEL,
+      'PostgreSQL channel whose notifications name changed identifiers.',
+      { added: true, example: '"routes_changed"' },
+    ),
   },
 }

@@ -7,18 +7,38 @@ export const TLS: TableDefinition = {
   path: 'tls',
   doc: 'TLS towards clients.',
   schema: {
-    ticket_key_file: optional(PATH, 'File of 48 random bytes, shared by a fleet, so that TLS resumption works on every instance; unset: made at start and replaced every 24 h.', { added: true, example: '"/etc/signalbox/tickets.key"' }),
+    ticket_key_file: optional(
+      PATH,
+      'File of 48 random bytes, shared by a fleet, so that TLS resumption works on every instance; ' +
+        'unset: made at start and replaced every 24 h.',
+      { added: true, example: '"/etc/signalbox/tickets.key"' },
+    ),
   },
 }
 
 export const CERTIFICATE: TableDefinition = {
   path: 'tls.certificate.<name>',
   example: 'tls.certificate.main',
-  doc: 'A certificate. The one whose name matches exactly what the client asks for is used, else one of a parent domain, else the default; a single one serves every name. None at all: a self-signed one is made at start.',
+  doc:
+    'A certificate. The one whose name matches exactly what the client asks for is used, else one of a ' +
+    'parent domain, else the default; a single one serves every name. None at all: a self-signed one is ' +
+    'made at start.',
   schema: {
-    cert: required(PATH, 'PEM file: the certificate, then its chain.', { example: '"/etc/signalbox/tls/fullchain.pem"' }),
-    key: required(PATH, 'PEM file of the private key, without a passphrase.', { example: '"/etc/signalbox/tls/privkey.pem"' }),
-    subjects: optional(SUBJECTS, 'Names it serves; unset: its subject alternative names, else its common name. A name serves all below it too.', { example: '["mail.example.com", "*.example.com"]' }),
+    cert: required(
+      PATH,
+      'PEM file: the certificate, then its chain.',
+      { example: '"/etc/signalbox/tls/fullchain.pem"' },
+    ),
+    key: required(
+      PATH,
+      'PEM file of the private key, without a passphrase.',
+      { example: '"/etc/signalbox/tls/privkey.pem"' },
+    ),
+    subjects: optional(
+      SUBJECTS,
+      'Names it serves; unset: its subject alternative names, else its common name. A name serves all below it too.',
+      { example: '["mail.example.com", "*.example.com"]' },
+    ),
     default: setting(false, FLAG, 'Serves clients that ask for a name which no certificate has, or for none.'),
   },
 }

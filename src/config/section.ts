@@ -150,6 +150,10 @@ export class Section {
     const mistake = { path: this.path(key), message, allowed: facts.format }
     if (facts.sensitive) return mistake
     const near = typeof value === 'string' ? nearest(value, formatOf(facts.format)?.words ?? []) : undefined
-    return near === undefined ? { ...mistake, found: show(value) } : { ...mistake, found: show(value), suggestion: near }
+    return near === undefined ? { ...mistake, found: show(value) } : {
+      ...mistake,
+      found: show(value),
+      suggestion: near,
+    }
   }
 }

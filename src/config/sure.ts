@@ -7,7 +7,10 @@ import type { Section } from './section.ts'
 
 /** @throws SignalboxError INTERNAL when the value is missing */
 export function sure<T>(value: T | undefined, section: Section, key: string): T {
-  if (value === undefined) throw new SignalboxError('INTERNAL', `${section.path(key)} passed the checks without a value`)
+  if (value === undefined) throw new SignalboxError(
+    'INTERNAL',
+    `${section.path(key)} passed the checks without a value`,
+  )
   return value
 }
 

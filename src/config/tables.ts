@@ -68,7 +68,12 @@ export class Tables {
     for (const [key, child] of node.children) {
       if (table === undefined || !Object.hasOwn(table, key)) {
         // Fixed tables exist even where the file lacks them: their defaults count.
-        if (child.named === undefined && !child.list) this.#walk(child, { ...place, segments: [...place.segments, key] }, undefined, report)
+        if (child.named === undefined && !child.list) this.#walk(
+          child,
+          { ...place, segments: [...place.segments, key] },
+          undefined,
+          report,
+        )
       }
     }
     for (const key of Object.keys(table ?? {})) this.#enter(node, key, place, table?.[key], report)
@@ -124,7 +129,9 @@ export class Tables {
     const known = [...Object.keys(node.definition?.schema ?? {}), ...node.children.keys()]
     const near = nearest(key, known) ?? this.#elsewhere(key)
     const mistake = { path: pathText(segments), message: 'unknown key' }
-    report.mistakes.push(near === undefined ? { ...mistake, allowed: known.join(', ') } : { ...mistake, suggestion: near })
+    report.mistakes.push(
+      near === undefined ? { ...mistake, allowed: known.join(', ') } : { ...mistake, suggestion: near },
+    )
   }
 
   /** The same key in another table, with that table: it was put into the wrong one. */

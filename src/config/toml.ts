@@ -26,7 +26,10 @@ export function parseToml(text: string): Document {
       return { ok: false, mistake: { path: '', message: `not TOML: ${message}` } }
     }
     const reason = (thrown.message.split('\n')[0] ?? '').replace(/^Invalid TOML document: /, '')
-    return { ok: false, mistake: { path: '', message: `not TOML: ${reason}`, line: thrown.line, column: thrown.column } }
+    return {
+      ok: false,
+      mistake: { path: '', message: `not TOML: ${reason}`, line: thrown.line, column: thrown.column },
+    }
   }
 }
 

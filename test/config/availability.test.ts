@@ -43,40 +43,83 @@ test('the sound document is available, and so is all that the first version has'
   const available: readonly Changes[] = [
     {},
     { 'listener.imap.tls': 'starttls', 'listener.imap.max_connections': 5, 'listener.imap.proxy_protocol': 'off' },
-    { 'server.threads': 2, 'server.distribution': 'kernel', 'server.host_down_min_clients': 0, 'server.user': 'mail', 'server.group': 'mail' },
-    { 'tls.protocols': { min_version: '1.3', ignore_client_order: true, disable_cipher_suites: ['TLS13_AES_256_GCM_SHA384'] } },
+    {
+      'server.threads': 2,
+      'server.distribution': 'kernel',
+      'server.host_down_min_clients': 0,
+      'server.user': 'mail',
+      'server.group': 'mail',
+    },
+    {
+      'tls.protocols': {
+        min_version: '1.3',
+        ignore_client_order: true,
+        disable_cipher_suites: ['TLS13_AES_256_GCM_SHA384'],
+      },
+    },
     { 'destination.legacy.forwarding': undefined, 'destination.legacy.proxy_protocol': false },
     { 'destination.legacy.tls_pinned_cert_sha256': '0'.repeat(64), 'destination.legacy.hide_auth_errors': true },
-    { 'destination.legacy.protocol.smtp': { port: 25, tls: 'plain' }, 'routing.smtp_passthrough_destination': 'legacy' },
+    {
+      'destination.legacy.protocol.smtp': { port: 25, tls: 'plain' },
+      'routing.smtp_passthrough_destination': 'legacy',
+    },
     { 'destination.legacy.protocol.pop3': { port: 995, tls: 'implicit', forwarding: 'xclient' } },
-    { 'mapping.on_failure': 'default', 'mapping.file.watch': true, 'mapping.audit_rate': 5, 'mapping.stale_ttl': '1d', 'mapping.settle': '2s' },
+    {
+      'mapping.on_failure': 'default',
+      'mapping.file.watch': true,
+      'mapping.audit_rate': 5,
+      'mapping.stale_ttl': '1d',
+      'mapping.settle': '2s',
+    },
     { 'capabilities.imap': { sasl: ['PLAIN'], id: { name: 'x' }, banner: 'hello' }, 'oauth.jwt_username_claim': 'upn' },
     { cluster: { ack_timeout: '1s', instance: 'a', bus_down_ttl: '1s', heartbeat: '2s' } },
     { limits: { preauth_buffer: '8kb', login_hold_max: 5, auth_failure_delay: '2s', max_connections_per_ip: 3 } },
     { log: { accounts: 'full', redaction_key: 'x'.repeat(32) } },
   ]
-  for (const changes of available) assert.deepEqual(await mistakesOf(changes, { availability: 'checked' }), [], JSON.stringify(changes))
+  for (const changes of available) assert.deepEqual(
+    await mistakesOf(changes, { availability: 'checked' }),
+    [],
+    JSON.stringify(changes),
+  )
 })
 
 test('listeners of other protocols are refused', async () => {
   for (const protocol of ['pop3', 'managesieve', 'submission', 'http']) {
-    const changes = { 'listener.x': { protocol, bind: ['127.0.0.1:1'], tls: 'plain' }, [`destination.legacy.protocol.${protocol}`]: { port: 1, tls: 'implicit' } }
-    assert.deepEqual(await mistakesOf(changes, { availability: 'checked' }), [`listener.x.protocol: not available yet; found "${protocol}"; allowed: "imap"`])
+    const changes = {
+      'listener.x': { protocol, bind: ['127.0.0.1:1'], tls: 'plain' },
+      [`destination.legacy.protocol.${protocol}`]: { port: 1, tls: 'implicit' },
+    }
+    assert.deepEqual(
+      await mistakesOf(changes, { availability: 'checked' }),
+      [`listener.x.protocol: not available yet; found "${protocol}"; allowed: "imap"`],
+    )
   }
 })
 
 test('a leg in use that would announce clients by default must say that it does not', async () => {
-  const [mistake, ...others] = await mistakesOf({ 'destination.legacy.forwarding': undefined }, { availability: 'checked' })
+  const [mistake, ...others] = await mistakesOf(
+    { 'destination.legacy.forwarding': undefined },
+    { availability: 'checked' },
+  )
   assert.equal(others.length, 0)
-  assert.match(mistake ?? '', /^destination\.legacy: its imap leg would send PROXY headers .*set proxy_protocol = false or forwarding = "none"$/)
-  const overridden = { 'destination.legacy.forwarding': undefined, 'destination.legacy.protocol.imap.forwarding': 'none' }
+  assert.match(
+    mistake ?? '',
+    /^destination\.legacy: its imap leg would send PROXY headers .*set proxy_protocol = false or forwarding = "none"$/,
+  )
+  const overridden = {
+    'destination.legacy.forwarding': undefined,
+    'destination.legacy.protocol.imap.forwarding': 'none',
+  }
   assert.deepEqual(await mistakesOf(overridden, { availability: 'checked' }), [])
   const unused = { 'destination.other': { host: 'h', protocol: { pop3: { port: 995, tls: 'implicit' } } } }
   assert.deepEqual(await mistakesOf(unused, { availability: 'checked' }), [])
 })
 
 test('a route is refused as a whole, once', async () => {
-  const changes = { 'http.route': [{ match: '/a', extract: { from: 'authorization' } }], 'destination.legacy.protocol.http': { port: 443, tls: 'implicit' } }
+  const changes = {
+    'http.route': [{ match: '/a', extract: { from: 'authorization' } }],
+    'destination.legacy.protocol.http': { port: 443, tls: 'implicit' },
+  }
   assert.deepEqual(await mistakesOf(changes, { availability: 'checked' }), ['http.route[0]: not available yet'])
 })
 

@@ -9,7 +9,13 @@ function kernel(files: Readonly<Record<string, string>>): (path: string) => stri
 test('without a quota every core counts', () => {
   assert.equal(availableCores(kernel({}), 8), 8)
   assert.equal(availableCores(kernel({ '/sys/fs/cgroup/cpu.max': 'max 100000\n' }), 8), 8)
-  assert.equal(availableCores(kernel({ '/sys/fs/cgroup/cpu/cpu.cfs_quota_us': '-1\n', '/sys/fs/cgroup/cpu/cpu.cfs_period_us': '100000\n' }), 8), 8)
+  assert.equal(
+    availableCores(
+      kernel({ '/sys/fs/cgroup/cpu/cpu.cfs_quota_us': '-1\n', '/sys/fs/cgroup/cpu/cpu.cfs_period_us': '100000\n' }),
+      8,
+    ),
+    8,
+  )
 })
 
 test('a quota of a control group is rounded down to whole cores, never below one', () => {

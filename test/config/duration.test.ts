@@ -4,7 +4,14 @@ import fc from 'fast-check'
 import { durationText, parseDuration, parseSize } from '../../src/config/duration.ts'
 
 test('every unit of time is understood', () => {
-  const expected: Readonly<Record<string, number>> = { '0s': 0, '15ms': 15, '30s': 30_000, '5m': 300_000, '2h': 7_200_000, '1d': 86_400_000 }
+  const expected: Readonly<Record<string, number>> = {
+    '0s': 0,
+    '15ms': 15,
+    '30s': 30_000,
+    '5m': 300_000,
+    '2h': 7_200_000,
+    '1d': 86_400_000,
+  }
   for (const [text, value] of Object.entries(expected)) assert.deepEqual(parseDuration(text), { ok: true, value })
 })
 
@@ -21,7 +28,13 @@ test('the reason tells a missing unit from an unknown one and from an overflow',
 })
 
 test('sizes are bytes, kb of 1024 and mb, in either case', () => {
-  const expected: Readonly<Record<string, number>> = { '512': 512, '64kb': 65_536, '64KB': 65_536, '64 kb': 65_536, '2mb': 2_097_152 }
+  const expected: Readonly<Record<string, number>> = {
+    '512': 512,
+    '64kb': 65_536,
+    '64KB': 65_536,
+    '64 kb': 65_536,
+    '2mb': 2_097_152,
+  }
   for (const [text, value] of Object.entries(expected)) assert.deepEqual(parseSize(text), { ok: true, value })
   for (const text of ['', 'kb', '1.5mb', '-1', '1gb', '1kib', '9007199254740993', '9999999999999mb']) {
     assert.equal(parseSize(text).ok, false, text)

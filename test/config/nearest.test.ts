@@ -40,7 +40,9 @@ test('the distance is symmetric and never more than the longer name', () => {
 })
 
 test('one slip in any key of the schema is put right by its own table', () => {
-  const cases = TABLES.flatMap((table) => Object.keys(table.schema).map((key) => ({ key, keys: Object.keys(table.schema) })))
+  const cases = TABLES.flatMap(
+    (table) => Object.keys(table.schema).map((key) => ({ key, keys: Object.keys(table.schema) })),
+  )
   for (const { key, keys } of cases.filter((entry) => entry.key.length >= 5)) {
     const slip = `${key.slice(0, 2)}${key.slice(3)}`
     assert.equal(nearest(slip, keys), key, slip)

@@ -28,7 +28,10 @@ test('an unknown key is a mistake with the nearest known one', () => {
 })
 
 test('a key in the wrong table is sent to the right one', () => {
-  assert.deepEqual(read('[server]\nnormalize = "none"').mistakes, ['server.normalize: unknown key; did you mean "mapping.normalize"?'])
+  assert.deepEqual(
+    read('[server]\nnormalize = "none"').mistakes,
+    ['server.normalize: unknown key; did you mean "mapping.normalize"?'],
+  )
 })
 
 test('where nothing is near the known keys are listed', () => {
@@ -42,7 +45,9 @@ test('an unknown protocol of a leg is a mistake with the nearest protocol', () =
 
 test('names of prototype properties are names like any other', () => {
   for (const name of ['__proto__', 'constructor', 'hasOwnProperty', 'toString', 'prototype', 'default']) {
-    const { tables, mistakes } = read(`[destination.${name}]\nhost = "h"\n[destination.${name}.protocol.imap]\nport = 1\ntls = "plain"`)
+    const { tables, mistakes } = read(
+      `[destination.${name}]\nhost = "h"\n[destination.${name}.protocol.imap]\nport = 1\ntls = "plain"`,
+    )
     assert.deepEqual(mistakes, [])
     assert.deepEqual(tables.all('destination.<name>').map((section) => section.name), [name])
     assert.equal(tables.all('destination.<name>.protocol.<protocol>')[0]?.number('port'), 1)
@@ -54,7 +59,10 @@ test('prototype properties as keys are unknown keys', () => {
   for (const key of ['__proto__', 'constructor', 'toString']) {
     assert.match(read(`[server]\n${key} = 1`).mistakes.join(), new RegExp(`^server\\.${key}: unknown key`))
     assert.match(read(`${key} = 1`).mistakes.join(), new RegExp(`^${key}: unknown key`))
-    assert.match(read(`[destination.a]\nhost = "h"\n[destination.a.protocol.${key}]\nport = 1`).mistakes.join(), /unknown name/)
+    assert.match(
+      read(`[destination.a]\nhost = "h"\n[destination.a.protocol.${key}]\nport = 1`).mistakes.join(),
+      /unknown name/,
+    )
   }
 })
 
@@ -64,7 +72,10 @@ test('tables where values belong, and values where tables belong, are mistakes',
   assert.match(read('[[server]]').mistakes.join(), /^server: must be a table; found a list of 1$/)
   assert.match(read('listener = "x"').mistakes.join(), /^listener: must be a table/)
   assert.match(read('[listener]\na = 1').mistakes.join(), /^listener\.a: must be a table; found 1$/)
-  assert.match(read('[http]\nroute = {}').mistakes.join(), /^http\.route: must be an array of tables, \[\[http\.route\]\]; found a table$/)
+  assert.match(
+    read('[http]\nroute = {}').mistakes.join(),
+    /^http\.route: must be an array of tables, \[\[http\.route\]\]; found a table$/,
+  )
   assert.match(read('[server]\nhostname = 2020-01-01').mistakes.join(), /^server\.hostname: .*found a date/)
 })
 
@@ -77,31 +88,50 @@ test('a wrong value reads as unset, its neighbours as they are', () => {
 })
 
 test('all mistakes of a table are found', () => {
-  const { mistakes } = read('[server]\nthreads = "4"\nhostname = ""\nproxy_ttl = 0\nlog_level = "loud"\nbridge_idle = 5\nfoo = 1')
+  const { mistakes } = read(
+    '[server]\nthreads = "4"\nhostname = ""\nproxy_ttl = 0\nlog_level = "loud"\nbridge_idle = 5\nfoo = 1',
+  )
   assert.equal(mistakes.length, 6)
 })
 
 test('required keys of a table that is there must be set', () => {
   const { mistakes } = read('[listener.a]\n[mapping.sql]')
   const paths = mistakes.map((mistake) => mistake.split(':')[0])
-  assert.deepEqual(paths, ['listener.a.protocol', 'listener.a.bind', 'listener.a.tls', 'mapping.source', 'mapping.sql.url', 'mapping.sql.query'])
+  assert.deepEqual(
+    paths,
+    [
+      'listener.a.protocol',
+      'listener.a.bind',
+      'listener.a.tls',
+      'mapping.source',
+      'mapping.sql.url',
+      'mapping.sql.query',
+    ],
+  )
 })
 
 test('values of secret keys are in no mistake', () => {
-  const { mistakes } = read('[admin]\nbind = "127.0.0.1:1"\nbearer_token = "very secret"\n[mapping]\nsource = "redis"\n[mapping.redis]\nurl = "http://u:very secret@h"\n[cluster]\nsecret = "v-secret"')
+  const { mistakes } = read(
+    '[admin]\nbind = "127.0.0.1:1"\nbearer_token = "very secret"\n[mapping]\nsource = "redis"\n[mapping.redis]\nurl = "http://u:very secret@h"\n[cluster]\nsecret = "v-secret"',
+  )
   assert.equal(mistakes.length, 3)
   assert.doesNotMatch(mistakes.join('\n'), /secret(?!:)/)
 })
 
 test('names with spaces, quotes or control characters are refused and shown escaped', () => {
-  assert.deepEqual(read('[listener."a\\nb"]').mistakes, ['listener."a\\nb": not a name; allowed: 1 to 128 characters without white space, quotes and control characters'])
+  assert.deepEqual(
+    read('[listener."a\\nb"]').mistakes,
+    ['listener."a\\nb": not a name; allowed: 1 to 128 characters without white space, quotes and control characters'],
+  )
   assert.match(read('[destination."\\u202Ex"]\nhost = "h"').mistakes.join(), /^destination\."\\u202ex": not a name/)
   assert.match(read(`[listener.${'a'.repeat(129)}]`).mistakes.join(), /not a name/)
   assert.match(read('[listener.""]').mistakes.join(), /not a name/)
 })
 
 test('routes are numbered from 0', () => {
-  const { tables } = read('[[http.route]]\nmatch = "/a"\ndestination = "x"\n[[http.route]]\nmatch = "/b"\nextract = { from = "authorization" }')
+  const { tables } = read(
+    '[[http.route]]\nmatch = "/a"\ndestination = "x"\n[[http.route]]\nmatch = "/b"\nextract = { from = "authorization" }',
+  )
   assert.deepEqual(tables.all('http.route[]').map((route) => route.path()), ['http.route[0]', 'http.route[1]'])
   assert.deepEqual(tables.all('http.route[].extract').map((extract) => extract.present), [false, true])
 })
@@ -118,5 +148,8 @@ test('convict reads TOML files by our parser', async () => {
   await using directory = await makeTemporary('toml')
   await writeFile(`${directory.path}/a.toml`, 'threads = 7')
   const schema = { threads: { ...TABLES.find((table) => table.path === 'server')?.schema['threads'], default: 0 } }
-  assert.equal(convict<{ threads: number }>(schema, { env: {}, args: [] }).loadFile(`${directory.path}/a.toml`).get('threads'), 7)
+  assert.equal(
+    convict<{ threads: number }>(schema, { env: {}, args: [] }).loadFile(`${directory.path}/a.toml`).get('threads'),
+    7,
+  )
 })

@@ -21,7 +21,11 @@ export function soundDocument(): Node {
     listener: { imap: { protocol: 'imap', bind: ['127.0.0.1:1143'], tls: 'plain' } },
     destination: {
       legacy: { host: 'legacy.example.com', forwarding: 'none', protocol: { imap: { port: 143, tls: 'starttls' } } },
-      stalwart: { host: 'stalwart.example.com', forwarding: 'none', protocol: { imap: { port: 993, tls: 'implicit' } } },
+      stalwart: {
+        host: 'stalwart.example.com',
+        forwarding: 'none',
+        protocol: { imap: { port: 993, tls: 'implicit' } },
+      },
     },
     routing: { default_destination: 'legacy' },
     mapping: { source: 'file', file: { path: 'mappings.tsv' } },

@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { test } from 'node:test'
+import { check } from '../../src/cli/check.ts'
+import { changed, type Changes } from '../support/configuration.ts'
+import { makeTemporary } from '../support/temporary.ts'
+
+async function run(text: string, env: Record<string, string> = {}): Promise<{ status: number; out: string; err: string; path: string }> {
+  await using directory = await makeTemporary('check')
+  const path = `${directory.path}/a.toml`
+  await writeFile(path, text)
+  let [out, err] = ['', '']
+  const status = await check(path, env, (piece) => (out += piece), (piece) => (err += piece))
+  return { status, out, err, path }
+}
+
+const ADMIN: Changes = {
+  admin: { bind: '127.0.0.1:9443', bearer_token: 'geheim'.repeat(6) },
+  'log.redaction_key': 'geheim'.repeat(6),
+}
+
+test('a sound file is summed up and exits 0', async () => {
+  const { status, out, err, path } = await run(
+    changed({ 'server.threads': 2, 'mapping.normalize': 'lowercase', 'mapping.file.path': '/var/lib/m.tsv' }),
+  )
+  assert.equal(status, 0)
+  assert.equal(err, '')
+  assert.equal(
+    out,
+    `${path}: ok
+  workers: 2
+  listener imap: imap on 127.0.0.1:1143, TLS plain
+  destination legacy (default): legacy.example.com, imap 143 starttls
+  destination stalwart: stalwart.example.com, imap 993 implicit
+  mappings: file /var/lib/m.tsv, lowercase
+  management: none
+`,
+  )
+})
+
+test('warnings are told and change nothing about the status', async () => {
+  const { status, out, err } = await run(changed(ADMIN))
+  assert.equal(status, 0)
+  assert.match(err, /^warning: There is no \[tls\.certificate\.<name>\]/)
+  assert.match(out, /management: 127\.0\.0\.1:9443/)
+  assert.doesNotMatch(out + err, /geheim/)
+})
+
+test('every mistake is a line, and the status is 2', async () => {
+  const { status, out, err, path } = await run(
+    changed({ 'server.thread': 1, 'listener.imap.tls': 'ssl', 'routing.default_destination': 'legcy' }),
+  )
+  assert.equal(status, 2)
+  assert.equal(out, '')
+  const lines = err.trimEnd().split('\n')
+  assert.equal(lines[0], `${path}: 3 mistakes`)
+  assert.deepEqual(
+    lines.slice(1).map((line) => line.split(':')[0]),
+    ['  listener.imap.tls', '  server.thread', '  routing.default_destination'],
+  )
+})
+
+test('one mistake is one mistake', async () => {
+  const { status, err, path } = await run('[server')
+  assert.equal(status, 2)
+  assert.match(err, /: 1 mistake\n  line 1, column \d+: not TOML: /)
+  assert.ok(err.startsWith(path))
+})
+
+test('a file that does not exist is a mistake', async () => {
+  let err = ''
+  assert.equal(await check('/nonexistent/a.toml', {}, () => assert.fail(), (piece) => (err += piece)), 2)
+  assert.match(err, /\/nonexistent\/a\.toml cannot be read: ENOENT/)
+})
+
+test('what is not available yet is refused', async () => {
+  const { status, err } = await run(changed({ 'server.proxy_ttl': 5 }))
+  assert.equal(status, 2)
+  assert.match(err, /server\.proxy_ttl: not available yet/)
+})
