@@ -142,6 +142,8 @@ export const ADMIN_HANDSHAKE_MS = 10_000
 export const ADMIN_HEAD_MS = 10_000
 export const ADMIN_REQUEST_MS = 30_000
 export const ADMIN_KEEPALIVE_MS = 30_000
+/** Time without a byte in either direction, after which a management connection is dropped whatever it is at. */
+export const ADMIN_SILENCE_MS = 120_000
 /** Seconds of a delay at most. */
 export const DELAY_SECONDS = 120
 

@@ -16,21 +16,40 @@ export interface ManagementTls {
   readonly key: string
 }
 
+/** How long a client may take, in milliseconds. */
+export interface Patience {
+  readonly handshake: number
+  readonly head: number
+  readonly request: number
+  /** Between two requests. */
+  readonly keepAlive: number
+  /** Without a byte in either direction, also while an answer is being made or isn't being read. */
+  readonly silence: number
+}
+
+const PATIENCE: Patience = {
+  handshake: limits.ADMIN_HANDSHAKE_MS,
+  head: limits.ADMIN_HEAD_MS,
+  request: limits.ADMIN_REQUEST_MS,
+  keepAlive: limits.ADMIN_KEEPALIVE_MS,
+  silence: limits.ADMIN_SILENCE_MS,
+}
+
 type Handler = (request: IncomingMessage, response: ServerResponse) => void
 
 /** Makes the server, its connections watched by `sockets`. Throws CONFIG_INVALID for a certificate that can't be used. */
-export function createHttps(tls: ManagementTls, sockets: Sockets, handler: Handler): Server {
+export function createHttps(tls: ManagementTls, sockets: Sockets, handler: Handler, patience = PATIENCE): Server {
   const server = checkedTls(() =>
     createServer(
       {
         ...tls,
         minVersion: 'TLSv1.2',
-        handshakeTimeout: limits.ADMIN_HANDSHAKE_MS,
+        handshakeTimeout: patience.handshake,
         maxHeaderSize: limits.ADMIN_HEAD,
-        headersTimeout: limits.ADMIN_HEAD_MS,
-        requestTimeout: limits.ADMIN_REQUEST_MS,
-        keepAliveTimeout: limits.ADMIN_KEEPALIVE_MS,
-        connectionsCheckingInterval: 1_000,
+        headersTimeout: patience.head,
+        requestTimeout: patience.request,
+        keepAliveTimeout: patience.keepAlive,
+        connectionsCheckingInterval: Math.min(1_000, patience.head),
       },
       (request, response) => {
         sockets.begin(request, response)
@@ -38,6 +57,7 @@ export function createHttps(tls: ManagementTls, sockets: Sockets, handler: Handl
       },
     ),
   )
+  server.timeout = patience.silence
   sockets.watch(server)
   server.on('clientError', (error: Error & { code?: string }, socket: Socket) => answerUnreadable(error, socket, sockets))
   return server
@@ -62,7 +82,8 @@ const UNREADABLE: Readonly<Record<string, string>> = {
  * answers are all that may follow (one more would be taken for theirs); otherwise a last word, then the end.
  */
 function answerUnreadable(error: Error & { code?: string }, socket: Socket, sockets: Sockets): void {
-  if (!socket.writable || error.code === 'ECONNRESET') {
+  // Before the end of the handshake (or after a failed one) nothing can be said: an answer would wait for it for ever.
+  if (!socket.writable || !sockets.secured(socket) || error.code === 'ECONNRESET') {
     socket.destroy()
     return
   }

@@ -46,6 +46,11 @@ export class Sockets {
     })
   }
 
+  /** Whether the handshake of this encrypted socket is done and it is still open. */
+  secured(socket: Socket): boolean {
+    return this.#secured.has(socket)
+  }
+
   /** Whether an answer sent now would be taken for that to the request which is still coming in, or to none. */
   mayStillAnswer(socket: Socket): boolean {
     const [exchange, second] = this.#secured.get(socket) ?? []

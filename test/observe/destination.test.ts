@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import type { TestContext } from 'node:test'
-import { systemClock } from '../../src/clock.ts'
 import { LOG_BUFFER, LOG_END_MS, LOG_FLUSH_MS, LOG_LINE, LOG_RETRY_MS } from '../../src/limits.ts'
 import { Destination } from '../../src/observe/destination.ts'
 import { FakeClock } from '../support/fake-clock.ts'
@@ -115,7 +114,7 @@ describe('the destination of the log', { timeout: 60_000 }, () => {
 
   test('a blocking flush gives up on a reader that stands still and on a full disk', (t) => {
     const { fd, read } = openPipe(t)
-    const destination = new Destination(fd, systemClock)
+    const destination = new Destination(fd, new FakeClock())
     for (let n = 0; n < 200; n++) destination.write(`${String(n).padStart(1023)}\n`)
     destination.flushSync()
     assert.ok(read().length >= LOG_LINE)
