@@ -4,7 +4,7 @@
  * then the default. A name that a client makes up is looked up and forgotten, nothing is kept for it.
  */
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls'
-import type { TlsConfig } from '../config/config.ts'
+import type { CertificateConfig, TlsConfig } from '../config/config.ts'
 import { SignalboxError } from '../errors.ts'
 import { SNI_NAMES } from '../limits.ts'
 
@@ -20,7 +20,7 @@ export interface KeyPair {
  *
  * @throws SignalboxError CONFIG_INVALID when there is none of that name, or none at all
  */
-export function defaultKeyPair(config: TlsConfig, fallback: KeyPair | undefined, name?: string): KeyPair {
+export function defaultKeyPair(config: TlsConfig, fallback: KeyPair | undefined, name?: string): KeyPair | CertificateConfig {
   const { certificates } = config
   const found =
     name === undefined
@@ -42,12 +42,11 @@ export class CertificateTable {
    */
   constructor(config: TlsConfig, policy: SecureContextOptions, fallback: KeyPair | undefined) {
     const chosen = defaultKeyPair(config, fallback)
-    this.default = contextOf(chosen, policy, 'the self-signed certificate')
+    this.default = contextOf(chosen, policy)
     if (config.certificates.length < 2) return
     const bare = new Map<string, SecureContext>()
     for (const certificate of config.certificates) {
-      const context =
-        certificate === chosen ? this.default : contextOf(certificate, policy, `certificate "${certificate.name}"`)
+      const context = certificate === chosen ? this.default : contextOf(certificate, policy)
       for (const subject of certificate.subjects) {
         if (subject.startsWith('*.')) addOnce(this.#parents, subject.slice(2), context)
         else {
@@ -71,9 +70,7 @@ export class CertificateTable {
   /** The context for a server name as the client sent it, in any case. */
   find(name: string): SecureContext {
     const wanted = name.toLowerCase()
-    return (
-      this.#exact.get(wanted) ?? this.#parents.get(wanted.slice(wanted.indexOf('.') + 1)) ?? this.default
-    )
+    return this.#exact.get(wanted) ?? this.#parents.get(wanted.slice(wanted.indexOf('.') + 1)) ?? this.default
   }
 }
 
@@ -82,10 +79,11 @@ function addOnce(table: Map<string, SecureContext>, name: string, context: Secur
   if (!table.has(name)) table.set(name, context)
 }
 
-function contextOf(pair: KeyPair, policy: SecureContextOptions, what: string): SecureContext {
+function contextOf(pair: KeyPair | CertificateConfig, policy: SecureContextOptions): SecureContext {
   try {
     return createSecureContext({ ...policy, cert: pair.cert, key: pair.key })
   } catch (thrown) {
+    const what = 'name' in pair ? `certificate "${pair.name}"` : 'the self-signed certificate'
     throw new SignalboxError('CONFIG_INVALID', `${what} cannot be used`, { cause: thrown })
   }
 }
