@@ -25,10 +25,6 @@ export interface DovecotOptions {
   readonly name: string
   readonly users: Readonly<Record<string, string>>
   readonly certificate: Issued
-  /** Expect a PROXY header on both ports, and from whom. */
-  readonly proxyProtocol?: boolean
-  /** `login_trusted_networks`: whose IMAP ID is believed. */
-  readonly trusts?: string
 }
 
 export interface Dovecot extends AsyncDisposable {
@@ -95,7 +91,7 @@ export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
     await temporary.remove()
   }
   const deadline = systemClock.now() + START_MS
-  while (!(await answers(starttlsPort, options.proxyProtocol === true))) {
+  while (!(await greets(starttlsPort))) {
     if (over || systemClock.now() > deadline) {
       const said = `${complaints}\n${await log()}`
       await stop()
@@ -106,11 +102,11 @@ export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
   return { name: options.name, starttlsPort, implicitPort, pid: child.pid ?? 0, log, deliver, stop, [Symbol.asyncDispose]: stop }
 }
 
-/** Whether the server greets. Behind PROXY protocol it greets nobody who sends no header: being let in must do. */
-async function answers(port: number, connectingIsEnough: boolean): Promise<boolean> {
+/** Whether the server greets yet. */
+async function greets(port: number): Promise<boolean> {
   try {
     const client = await WireClient.connect({ port })
-    if (!connectingIsEnough) await client.until(/^\* OK .*\r\n/)
+    await client.until(/^\* OK .*\r\n/)
     client.destroy()
     return true
   } catch {
@@ -131,7 +127,6 @@ function configuration(root: string, options: DovecotOptions, starttlsPort: numb
     ? 'default_internal_user = dovecot\ndefault_login_user = dovenull\n'
     : `default_internal_user = ${username}\ndefault_internal_group = ${gid}\ndefault_login_user = ${username}\n`
   const owner = isRoot ? `uid=${NOBODY} gid=${NOBODY}` : `uid=${uid} gid=${gid}`
-  const haproxy = options.proxyProtocol === true ? 'haproxy = yes' : ''
   return `
 ${users}
 base_dir = ${root}/run
@@ -142,8 +137,6 @@ auth_verbose = yes
 protocols = imap
 listen = 127.0.0.1
 login_greeting = ${options.name} server
-login_trusted_networks = ${options.trusts ?? ''}
-haproxy_trusted_networks = 127.0.0.0/8
 ssl = required
 ssl_cert = <${root}/cert.pem
 ssl_key = <${root}/key.pem
@@ -176,12 +169,10 @@ service imap-login {
   client_limit = 2000
   inet_listener imap {
     port = ${starttlsPort}
-    ${haproxy}
   }
   inet_listener imaps {
     port = ${implicitPort}
     ssl = yes
-    ${haproxy}
   }
 }
 `

@@ -20,6 +20,8 @@ export interface WireOptions {
 }
 
 export class WireClient {
+  readonly #plain: Socket
+  /** The plain socket, or TLS over it. */
   #socket: Socket
   #text = ''
   #taken = 0
@@ -28,25 +30,18 @@ export class WireClient {
   #error: Error | undefined
   #wake: (() => void)[] = []
 
-  private constructor(socket: Socket) {
+  private constructor(plain: Socket, socket: Socket) {
+    this.#plain = plain
     this.#socket = socket
     this.#listen(socket)
   }
 
   /** Rejects when there is no connection (or no handshake). */
-  static connect(options: WireOptions): Promise<WireClient> {
-    return new Promise((resolve, reject) => {
-      const host = options.host ?? '127.0.0.1'
-      const socket = options.ca === undefined
-        ? connectTcp({ port: options.port, host, allowHalfOpen: true, ...(options.from === undefined ? {} : { localAddress: options.from }) })
-        : connectTls({ port: options.port, host, ca: options.ca, servername: options.servername ?? 'localhost' })
-      socket.setNoDelay(true)
-      socket.once('error', reject)
-      socket.once(options.ca === undefined ? 'connect' : 'secureConnect', () => {
-        socket.off('error', reject)
-        resolve(new WireClient(socket))
-      })
-    })
+  static async connect(options: WireOptions): Promise<WireClient> {
+    const { port, host = '127.0.0.1', from, ca } = options
+    const plain = connectTcp({ port, host, noDelay: true, allowHalfOpen: true, ...(from === undefined ? {} : { localAddress: from }) })
+    await opened(plain, 'connect')
+    return new WireClient(plain, ca === undefined ? plain : await encrypted(plain, ca, options.servername))
   }
 
   /** Everything received so far. */
@@ -73,18 +68,11 @@ export class WireClient {
   }
 
   /** Upgrades after a STARTTLS answer. */
-  async startTls(ca: string, servername = 'localhost'): Promise<void> {
-    const plain = this.#socket
-    plain.removeAllListeners('data')
-    plain.removeAllListeners('end')
-    const secure = connectTls({ socket: plain, ca, servername })
-    this.#socket = secure
-    await new Promise<void>((resolve, reject) => {
-      secure.once('secureConnect', resolve)
-      secure.once('error', reject)
-      secure.once('close', () => reject(new Error('closed during the handshake')))
-    })
-    this.#listen(secure)
+  async startTls(ca: string, servername?: string): Promise<void> {
+    this.#plain.removeAllListeners('data')
+    this.#plain.removeAllListeners('end')
+    this.#socket = await encrypted(this.#plain, ca, servername)
+    this.#listen(this.#socket)
   }
 
   /** What matched, taken off the front together with all before it. Rejects at the deadline, or when no more can come. */
@@ -123,11 +111,12 @@ export class WireClient {
 
   /** Ends with a reset instead of a FIN. */
   reset(): void {
-    if (!this.#socket.destroyed) this.#socket.resetAndDestroy()
+    if (!this.#plain.destroyed) this.#plain.resetAndDestroy()
   }
 
   destroy(): void {
     this.#socket.destroy()
+    this.#plain.destroy()
   }
 
   #listen(socket: Socket): void {
@@ -168,4 +157,27 @@ export class WireClient {
       })
     }
   }
+}
+
+async function encrypted(plain: Socket, ca: string, servername = 'localhost'): Promise<Socket> {
+  const secure = connectTls({ socket: plain, ca, servername })
+  await opened(secure, 'secureConnect')
+  return secure
+}
+
+function opened(socket: Socket, event: 'connect' | 'secureConnect'): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const closed = (): void => reject(new Error(`closed before ${event}`))
+    const failed = (error: Error): void => {
+      socket.destroy()
+      reject(error)
+    }
+    socket.once('error', failed)
+    socket.once('close', closed)
+    socket.once(event, () => {
+      socket.off('error', failed)
+      socket.off('close', closed)
+      resolve()
+    })
+  })
 }
