@@ -2,7 +2,7 @@
  * Programs that tests need and that npm can't bring: where they are, which Debian package has them, and what to do when
  * one is missing: with CI=true the test fails, otherwise it is skipped and says what to install.
  */
-import { accessSync, constants, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, readdirSync, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 /** Program → Debian package. test/run.ts installs these. */
@@ -12,21 +12,29 @@ export const PACKAGES = {
   curl: 'curl',
   python3: 'python3',
   openssl: 'openssl',
+  'redis-server': 'redis-server',
+  postgres: 'postgresql',
+  mariadbd: 'mariadb-server',
 } as const satisfies Record<string, string>
 
 /** Debian package → services that it would start by itself. */
 export const SERVICES: Readonly<Record<string, readonly string[]>> = {
   'dovecot-imapd': ['dovecot.service', 'dovecot.socket'],
+  'redis-server': ['redis-server.service'],
+  postgresql: ['postgresql.service'],
+  'mariadb-server': ['mariadb.service'],
 }
 
 export type Program = keyof typeof PACKAGES
 
 /** Directories that an ordinary user's PATH often lacks. */
 const ALSO = ['/usr/local/sbin', '/usr/sbin', '/sbin']
+/** Where Debian keeps PostgreSQL's programs, one directory per version. */
+const POSTGRES = '/usr/lib/postgresql'
 
 /** The program's path, or undefined. */
 export function findProgram(name: string): string | undefined {
-  const directories = [...(process.env['PATH'] ?? '').split(delimiter), ...ALSO]
+  const directories = [...(process.env['PATH'] ?? '').split(delimiter), ...ALSO, ...postgresDirectories()]
   return directories.filter((directory) => directory !== '').map((directory) => join(directory, name)).find(isExecutable)
 }
 
@@ -45,6 +53,13 @@ export function skipWithout(...programs: readonly Program[]): string | false {
   if (process.env['CI'] === 'true') return false
   const missing = programs.filter((name) => findProgram(name) === undefined)
   return missing.length === 0 ? false : `missing: apt-get install ${missing.map((name) => PACKAGES[name]).join(' ')}`
+}
+
+/** The newest version first. */
+function postgresDirectories(): string[] {
+  if (!existsSync(POSTGRES)) return []
+  const versions = readdirSync(POSTGRES).filter((name) => /^\d+$/.test(name))
+  return versions.sort((a, b) => Number(b) - Number(a)).map((version) => join(POSTGRES, version, 'bin'))
 }
 
 function isExecutable(path: string): boolean {

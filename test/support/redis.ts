@@ -7,18 +7,11 @@ import { writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
-import { findProgram } from './programs.ts'
+import { programPath } from './programs.ts'
 import { freePort, freePorts } from './ports.ts'
 import { makeTemporary, type Temporary } from './temporary.ts'
 
-const PACKAGE = 'redis-server'
 const START_MS = 15_000
-
-/** For the `skip` option of a test: false when Redis is there, or on CI, where its absence must fail. */
-export function skipWithoutRedis(): string | false {
-  if (process.env['CI'] === 'true' || findProgram('redis-server') !== undefined) return false
-  return `missing: apt-get install ${PACKAGE}`
-}
 
 export interface RedisServerOptions {
   readonly port?: number
@@ -35,6 +28,7 @@ export class RedisServer implements AsyncDisposable {
   readonly #temporary: Temporary
   readonly #args: readonly string[]
   #process: ChildProcess | undefined
+  readonly #clients: Redis[] = []
   #output = ''
 
   private constructor(port: number, temporary: Temporary, args: readonly string[]) {
@@ -72,9 +66,7 @@ export class RedisServer implements AsyncDisposable {
   /** Starts it again after a stop, on the same port; empty, as nothing is saved. */
   async start(): Promise<void> {
     if (this.#process !== undefined) return
-    const program = findProgram('redis-server')
-    if (program === undefined) throw new Error(`redis-server is missing: apt-get install ${PACKAGE}`)
-    const child = spawn(program, this.#args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(programPath('redis-server'), this.#args, { stdio: ['ignore', 'pipe', 'pipe'] })
     this.#process = child
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', (text: Buffer) => (this.#output = (this.#output + text.toString()).slice(-20_000)))
@@ -109,12 +101,25 @@ export class RedisServer implements AsyncDisposable {
     process.kill(this.pid, 'SIGCONT')
   }
 
-  /** A client for the test's own hand, RESP2. */
+  /** A client for the test's own hand, RESP2; disconnected with the server's end. */
   client(options: { username?: string; password?: string } = {}): Redis {
-    return new Redis({ host: '127.0.0.1', port: this.port, protocol: 2, disableClientInfo: true, ...options })
+    const client = new Redis({ host: '127.0.0.1', port: this.port, protocol: 2, disableClientInfo: true, ...options })
+    // What fails says so where it was asked for; the server may be stopped on purpose.
+    client.on('error', () => {})
+    this.#clients.push(client)
+    return client
+  }
+
+  /** Ids of the connections whose CLIENT SETNAME begins so. */
+  async clientsNamed(name: string): Promise<string[]> {
+    const hand = this.client()
+    const list = String(await hand.client('LIST')).split('\n')
+    hand.disconnect()
+    return list.filter((line) => line.includes(` name=${name}`)).map((line) => /^id=(\d+)/.exec(line)?.[1] ?? '')
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const client of this.#clients) client.disconnect()
     await this.stop()
     await this.#temporary.remove()
   }

@@ -13,7 +13,7 @@ import type { RedisConnection } from './connection.ts'
 import { isReplyError, redisFailure, replyCode } from './failure.ts'
 
 export interface KeyspaceOptions {
-  /** With automatic pipelining: a batch is written at once. */
+  /** A pipelining one: a batch is written at once. */
   readonly connection: RedisConnection
   readonly keyPrefix: string
   readonly clock: Clock
@@ -62,7 +62,9 @@ export class Keyspace {
 
   /** What the store holds for each; undefined: nothing, or nothing that is a name. */
   async destinations(identifiers: readonly string[]): Promise<(string | undefined)[]> {
-    const { commands } = this.#options.connection
+    const { connection } = this.#options
+    const { commands } = connection
+    connection.gather()
     const values = identifiers.map((identifier) =>
       commands.getrange(this.#options.keyPrefix + identifier, 0, MAPPING_VALUE).then(
         (value) => (value === '' || Buffer.byteLength(value) > MAPPING_VALUE ? undefined : value),

@@ -1,5 +1,5 @@
 /**
- * Redis as a worker asks it: GET prefix + identifier, spread over a few connections, pipelined by the library. A lookup
+ * Redis as a worker asks it: GET prefix + identifier, spread over a few connections, pipelined. A lookup
  * settles within its deadline whatever the server does. While no connection is up it fails at once: the cache has
  * something better than waiting. A connection that is lost under a lookup gives it one more try on another one.
  *
@@ -54,6 +54,7 @@ export class RedisLookup implements MappingLookup {
   readonly #connections: readonly RedisConnection[]
   readonly #notices: OnceAMinute
   #next = 0
+  #current: RedisConnection | undefined
   /** Commands that Redis hasn't answered, those of lookups that have timed out included. */
   #inFlight = 0
   #open = 0
@@ -131,7 +132,9 @@ export class RedisLookup implements MappingLookup {
 
   #ask(asked: Asked, connection: RedisConnection, first: boolean): void {
     const cuts = connection.cuts
-    this.#send(connection, connection.commands.get(asked.key)).then(
+    this.#send(
+      connection,
+      () => connection.commands.get(asked.key),
       (value) => this.#answered(asked, value),
       (error: unknown) => {
         if (asked.done) return
@@ -146,7 +149,9 @@ export class RedisLookup implements MappingLookup {
   }
 
   #askLength(asked: Asked, connection: RedisConnection): void {
-    this.#send(connection, connection.commands.strlen(asked.key)).then(
+    this.#send(
+      connection,
+      () => connection.commands.strlen(asked.key),
       (length) => {
         if (asked.done) return
         if (length > MAPPING_VALUE) asked.reject(this.#unreadable(asked.identifier, `its value has ${length} bytes`))
@@ -158,9 +163,10 @@ export class RedisLookup implements MappingLookup {
     )
   }
 
-  #answered(asked: Asked, value: string | null): void {
+  #answered(asked: Asked, value: unknown): void {
     if (asked.done) return
     if (value === null || value === '') return asked.resolve(undefined)
+    if (typeof value !== 'string') return asked.reject(this.#unreadable(asked.identifier, 'the answer is no string'))
     // A code unit takes at most three bytes: most values needn't be measured.
     if (value.length * 3 > MAPPING_VALUE && Buffer.byteLength(value) > MAPPING_VALUE) {
       return asked.reject(this.#unreadable(asked.identifier, `its value has ${Buffer.byteLength(value)} bytes`))
@@ -184,25 +190,30 @@ export class RedisLookup implements MappingLookup {
     return new SignalboxError('SOURCE_INVALID', `Redis: a mapping cannot be read: ${reason}`)
   }
 
-  /** Counts a command until Redis has answered it, or its connection is gone. */
-  async #send<T>(connection: RedisConnection, command: Promise<T>): Promise<T> {
+  /** Sends a command and counts it until Redis has answered it, or its connection is gone. */
+  #send<T>(connection: RedisConnection, command: () => Promise<T>, answered: (value: T) => void, failed: (error: unknown) => void): void {
     connection.busy++
     this.#inFlight++
-    try {
-      const value = await command
-      connection.replies++
-      return value
-    } catch (error) {
-      if (isReplyError(error)) connection.replies++
-      throw error
-    } finally {
-      connection.busy--
-      this.#inFlight--
-    }
+    connection.gather()
+    command().then(
+      (value) => {
+        connection.busy--
+        this.#inFlight--
+        connection.replies++
+        answered(value)
+      },
+      (error: unknown) => {
+        connection.busy--
+        this.#inFlight--
+        if (isReplyError(error)) connection.replies++
+        failed(error)
+      },
+    )
   }
 
-  /** The least busy of the connections that are up, in turn among equals. */
+  /** The one that gathers already; else the least busy of those that are up, in turn among equals. */
   #pick(): RedisConnection | undefined {
+    if (this.#current?.gathering === true && this.#current.ready) return this.#current
     const count = this.#connections.length
     let best: RedisConnection | undefined
     for (let i = 0; i < count; i++) {
@@ -210,6 +221,7 @@ export class RedisLookup implements MappingLookup {
       if (candidate?.ready === true && (best === undefined || candidate.busy < best.busy)) best = candidate
     }
     this.#next = (this.#next + 1) % count
+    this.#current = best
     return best
   }
 

@@ -132,6 +132,7 @@ export class RedisSource implements MappingSource {
     for await (const batch of inBatches(mappings)) {
       const before = await keyspace.destinations(batch.map(({ identifier }) => identifier))
       const writes: Promise<unknown>[] = []
+      connection.gather()
       for (const [index, { identifier, destination }] of batch.entries()) {
         imported?.add(identifier)
         if (before[index] !== destination) writes.push(commands.set(keyPrefix + identifier, destination))
@@ -165,12 +166,13 @@ export class RedisSource implements MappingSource {
     for await (const identifiers of keyspace.identifiers()) {
       const others = identifiers.filter((identifier) => !imported.has(identifier))
       const before = await keyspace.destinations(others)
+      connection.gather()
       const removed = await keyspace.step(
         'import',
         Promise.all(others.map((identifier) => connection.commands.del(this.#options.keyPrefix + identifier))),
       )
       for (const [index, identifier] of others.entries()) {
-        // Something that was no mapping has gone; nothing to count, but nothing may stay cached either.
+        // What was no mapping (another type) has gone too, and nothing of it may stay cached.
         if (removed[index] !== 0) tally.count(identifier, before[index] ?? '', undefined)
       }
     }
