@@ -33,6 +33,8 @@ export const ERROR_CODES = {
   BACKEND_PLAINTEXT: ['backend', false],
   BACKEND_NO_LEG: ['backend', false],
   BACKEND_DOWN: ['backend', false],
+  /** The backend's own temporary refusal of a login. */
+  BACKEND_UNAVAILABLE: ['backend', false],
   // mapping source
   SOURCE_UNAVAILABLE: ['source', true],
   SOURCE_TIMEOUT: ['source', true],

@@ -21,6 +21,8 @@ export async function demo(): Promise<number> {
   const end = (): void => ending.abort()
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
   for (const signal of signals) process.on(signal, end)
+  // Whoever read the output has gone (a pipe into head): nobody is left to show anything to.
+  process.stdout.on('error', end)
   try {
     return await runDemo({
       serve: (configPath) => serveAsChild(configPath, systemClock),
@@ -33,6 +35,7 @@ export async function demo(): Promise<number> {
     })
   } finally {
     for (const signal of signals) process.off(signal, end)
+    process.stdout.off('error', end)
   }
 }
 

@@ -12,7 +12,7 @@ import type { DestinationConfig, LegConfig, ListenerConfig, Mechanism, ServerCon
 import type { Backend, Dialer, ReplayOutcome } from '../destination/backend.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
 import { HOLD_MS } from '../limits.ts'
-import type { Login, PreauthFactory, Protocol } from '../protocol/protocol.ts'
+import type { Login, PreauthFactory, Protocol, Refusal } from '../protocol/protocol.ts'
 import type { Resolver, ResolverMessage } from '../resolver/resolver.ts'
 import type { OpenRoute } from '../resolver/route.ts'
 import type { InboundTls } from '../tls/inbound.ts'
@@ -237,7 +237,7 @@ export class Session implements SessionHandle {
         if (outcome.kind === 'accepted' && (await this.#stillHolds(route))) return { attempt, backend, bytes: outcome.bytes }
         this.#dropBackend()
         if (outcome.kind !== 'refused') throw new SignalboxError('ROUTE_VOID', 'the account was moved while it logged in')
-        this.#services.report.refused(this, this.#facts(attempt))
+        this.#reportRefusal(attempt, outcome.refusal)
         client.refused(outcome.refusal)
       } catch (thrown) {
         this.#dropBackend()
@@ -249,6 +249,14 @@ export class Session implements SessionHandle {
       this.#leave()
       this.#attempting = false
     }
+  }
+
+  /** A backend that says "not now" has refused nobody. */
+  #reportRefusal(attempt: Attempt, { temporary }: Refusal): void {
+    const { report } = this.#services
+    const facts = this.#facts(attempt)
+    if (temporary === true) report.unavailable(this, facts, new SignalboxError('BACKEND_UNAVAILABLE', 'the backend cannot take the login for the moment'))
+    else report.refused(this, facts)
   }
 
   /** The session is the account's from here on: a kick ends it in any later stage. */
