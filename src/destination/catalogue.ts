@@ -43,7 +43,7 @@ export class Catalogue {
     for (const config of this.#configs) if (config !== undefined) yield config
   }
 
-  /** A reload: what is missing from `destinations` is removed, its id stays reserved. Of two with one name the last counts. */
+  /** A reload: what is missing from `destinations` is removed, its id stays reserved. Of two of a name the last counts. */
   replace(destinations: Iterable<DestinationConfig>): void {
     const configs = new Array<DestinationConfig | undefined>(this.#names.length).fill(undefined)
     for (const destination of destinations) {

@@ -20,14 +20,19 @@ export interface KeyPair {
  *
  * @throws SignalboxError CONFIG_INVALID when there is none of that name, or none at all
  */
-export function defaultKeyPair(config: TlsConfig, fallback: KeyPair | undefined, name?: string): KeyPair | CertificateConfig {
+export function defaultKeyPair(
+  config: TlsConfig,
+  fallback: KeyPair | undefined,
+  name?: string,
+): KeyPair | CertificateConfig {
   const { certificates } = config
   const found =
     name === undefined
       ? (certificates.find((certificate) => certificate.default) ?? certificates[0] ?? fallback)
       : certificates.find((certificate) => certificate.name === name)
   if (found !== undefined) return found
-  throw new SignalboxError('CONFIG_INVALID', name === undefined ? 'no certificate is configured' : `no certificate "${name}"`)
+  const message = name === undefined ? 'no certificate is configured' : `no certificate "${name}"`
+  throw new SignalboxError('CONFIG_INVALID', message)
 }
 
 export class CertificateTable {

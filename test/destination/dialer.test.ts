@@ -8,7 +8,8 @@ import { AddressBook, type Address } from '../../src/destination/dns.ts'
 import { SignalboxError, type ErrorCode } from '../../src/errors.ts'
 import { BACKEND_RETRY_MS } from '../../src/limits.ts'
 import { eventually, openSockets } from '../support/settled.ts'
-import { loginOf, requestOf, serverConfigOf, talk, talkServer, type TalkServer, type TalkServerOptions } from '../support/fake-backend.ts'
+import { loginOf, requestOf, serverConfigOf, talk, talkServer } from '../support/fake-backend.ts'
+import type { TalkServer, TalkServerOptions } from '../support/fake-backend.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 
 const servers: TalkServer[] = []
@@ -232,7 +233,7 @@ test('a replay that is not decided in time is BACKEND_REPLAY_TIMEOUT, after conn
   assert.equal(clock.pending, 0)
 })
 
-test('a backend that closes before its greeting, before the replay, during it and at a challenge is BACKEND_CLOSED', async () => {
+test('a backend that closes before its greeting, the replay, its answer or the end of a challenge is BACKEND_CLOSED', async () => {
   const silent = await listen({ take: (socket) => socket.end() })
   const { dial, outcomes } = dialerOf()
   await assert.rejects(dial(requestOf(silent.port)), failsWith('BACKEND_CLOSED'))
@@ -280,7 +281,8 @@ test('a second replay, a respond without a challenge and a release before the lo
 test('a plain leg carries no login unless it is allowed: nothing is even dialled', async () => {
   const server = await listen()
   const { dial, outcomes } = dialerOf()
-  await assert.rejects(dial(requestOf(server.port, 'plain', { allowPlaintextAuth: false })), failsWith('BACKEND_PLAINTEXT'))
+  const request = requestOf(server.port, 'plain', { allowPlaintextAuth: false })
+  await assert.rejects(dial(request), failsWith('BACKEND_PLAINTEXT'))
   assert.equal(server.connections, 0)
   assert.deepEqual(outcomes, [])
 })
@@ -337,7 +339,7 @@ test('cancelling in each phase rejects with its reason, reports nothing and leav
     ['in DNS', requestOf(silent.port, 'plain', { host: 'silent-dns' }), () => clock.pending === 1],
     ['while connecting', requestOf(silent.port), () => openSockets() > 0],
     ['waiting for the greeting', requestOf(silent.port), () => silent.sockets.size === 1],
-    ['in the TLS handshake', requestOf(silent.port, 'implicit', { allowInvalidCerts: true }), () => silent.sockets.size === 1],
+    ['in the TLS handshake', requestOf(silent.port, 'implicit'), () => silent.sockets.size === 1],
     ['in the pause before another try', requestOf(await freePort()), () => clock.pending === 2],
   ]
   for (const [phase, request, reached] of phases) {

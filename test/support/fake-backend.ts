@@ -74,6 +74,9 @@ export function loginOf(authcid: string): Login {
   }
 }
 
+/** Logins that are not simply let in. */
+const ANSWERS: Readonly<Record<string, string>> = { ask: 'ASK why\n', bad: 'NO never\n' }
+
 export interface TalkServerOptions {
   readonly host?: string
   readonly tls?: 'implicit' | 'starttls' | 'plain'
@@ -138,7 +141,7 @@ export async function talkServer(options: TalkServerOptions = {}): Promise<TalkS
         }
         if (word === 'AGAIN') socket.write('HELLO again\n')
         else if (word === 'LOGIN' && options.onLogin !== undefined) options.onLogin(socket, argument)
-        else if (word === 'LOGIN') socket.write(argument === 'ask' ? 'ASK why\n' : argument === 'bad' ? 'NO never\n' : 'YES\n')
+        else if (word === 'LOGIN') socket.write(ANSWERS[argument] ?? 'YES\n')
         else if (word === 'ANSWER') socket.write(argument === 'because' ? 'YES\n' : 'NO final\n')
       }
     }

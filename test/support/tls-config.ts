@@ -13,6 +13,11 @@ export function tlsConfigOf(overrides: Partial<TlsConfig> = {}): TlsConfig {
   }
 }
 
-export function certificateOf(name: string, issued: Issued, subjects: readonly string[], isDefault = false): CertificateConfig {
+export function certificateOf(
+  name: string,
+  issued: Issued,
+  subjects: readonly string[],
+  isDefault = false,
+): CertificateConfig {
   return { name, certPath: `${name}.pem`, keyPath: `${name}.key`, ...issued, subjects, default: isDefault }
 }

@@ -5,7 +5,8 @@ import { getCiphers } from 'node:tls'
 import { CIPHER_SUITES, cipherSuiteName, policyOptions } from '../../src/tls/policy.ts'
 import { tlsConfigOf } from '../support/tls-config.ts'
 
-const names = (version: '1.2' | '1.3') => CIPHER_SUITES.filter((suite) => suite.version === version).map(({ openssl }) => openssl)
+const names = (version: '1.2' | '1.3') =>
+  CIPHER_SUITES.filter((suite) => suite.version === version).map(({ openssl }) => openssl)
 
 test('OpenSSL knows every suite by the name it has here', () => {
   const known = new Set(getCiphers())

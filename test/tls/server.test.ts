@@ -148,7 +148,7 @@ test('the certificate is chosen by the name that the client asks for', async () 
 })
 
 for (const version of ['TLSv1.3', 'TLSv1.2'] as const) {
-  test(`${version}: a worker with the same ticket keys resumes the session of another, one with others does not`, async () => {
+  test(`${version}: a worker with the same ticket keys resumes the session of another, one with others doesn’t`, async () => {
     const keys = randomBytes(48)
     const certificates = [certificateOf('one', one, ['one.test']), certificateOf('two', two, ['two.test'], true)]
     const many = () => createInboundTls(tlsConfigOf({ certificates }), keys)
