@@ -3,6 +3,7 @@
  * here instead of a new table; when there are many, a table with them in it takes over (`rebase`).
  */
 import { encodeChanges } from './changes.ts'
+import { reclaim } from './reclaim.ts'
 import { Table } from './table.ts'
 import type { TableData } from './table.ts'
 
@@ -53,13 +54,13 @@ export class Current {
 
   /** A table that holds all commits up to and with `commit`. */
   rebase(table: TableData, commit: number): void {
-    this.#table = new Table(table)
+    this.#exchange(table)
     for (const [identifier, entry] of this.#overlay) if (entry.commit <= commit) this.#overlay.delete(identifier)
   }
 
   /** Another state altogether. */
   replace(table: TableData): void {
-    this.#table = new Table(table)
+    this.#exchange(table)
     this.#overlay.clear()
     this.#recount()
   }
@@ -74,6 +75,12 @@ export class Current {
 
   summary(): ReadonlyMap<string, number> {
     return new Map([...this.#counts].filter(([, count]) => count > 0))
+  }
+
+  #exchange(table: TableData): void {
+    const old = this.#table.data
+    this.#table = new Table(table)
+    reclaim(old)
   }
 
   #recount(): void {
