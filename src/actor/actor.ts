@@ -5,9 +5,11 @@
  * entered twice, and an in-process `ask` costs no trip through the event loop.
  *
  * A handler that throws has crashed: the crash is counted and told to `onCrash`, the question is answered with the
- * error, and the behaviour decides in `crashed` whether it goes on with fresh state or ends the process.
+ * error, and the behaviour decides in `crashed` whether it goes on with fresh state or, by throwing, ends the process.
+ * That end is not thrown into the sender's stack, where a link or a session would take it for a failure of its own
+ * and live on beside an actor without a state: the actor stops and `fatal` is told.
  */
-import type { Clock } from '../clock.ts'
+import type { Clock, Timer } from '../clock.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
 import { MAILBOX } from '../limits.ts'
 import { Mailbox } from './mailbox.ts'
@@ -31,6 +33,8 @@ export interface ActorOptions {
   readonly bound?: number
   /** Told of every crash, for the log. */
   readonly onCrash?: (name: string, type: string, error: SignalboxError) => void
+  /** The behaviour can't go on after a crash; the actor has stopped. Default: an uncaught exception, which ends the process. */
+  readonly fatal?: (error: unknown) => void
 }
 
 export interface ActorCounters extends MailboxCounters {
@@ -74,6 +78,7 @@ class Running<M extends Message> implements RunningActor<M>, LocalRef<M> {
   readonly #clock: Clock
   readonly #mailbox: Mailbox<Envelope<M>>
   readonly #onCrash: ActorOptions['onCrash']
+  readonly #fatal: (error: unknown) => void
   #busy = false
   #stopped = false
   #crashes = 0
@@ -84,6 +89,7 @@ class Running<M extends Message> implements RunningActor<M>, LocalRef<M> {
     this.#clock = options.clock
     this.#mailbox = new Mailbox(options.bound ?? MAILBOX)
     this.#onCrash = options.onCrash
+    this.#fatal = options.fatal ?? endProcess
   }
 
   get counters(): ActorCounters {
@@ -94,10 +100,22 @@ class Running<M extends Message> implements RunningActor<M>, LocalRef<M> {
     this.deliver(message, NOBODY)
   }
 
-  ask<T extends M['type']>(question: OfType<M, T> & { readonly type: T }, deadline: number): Promise<AnswerOf<OfType<M, T>>> {
-    return new Promise((resolve, reject) => {
-      this.deliver(question, new PendingReply(resolve as (answer: unknown) => void, reject, this.#clock, deadline, this.name, question.type))
+  ask<T extends M['type']>(
+    question: OfType<M, T> & { readonly type: T },
+    deadline: number,
+    cancel?: AbortSignal,
+  ): Promise<AnswerOf<OfType<M, T>>> {
+    const { promise, resolve, reject } = Promise.withResolvers<AnswerOf<OfType<M, T>>>()
+    const reply = new PendingReply({
+      resolve: resolve as (answer: unknown) => void,
+      reject,
+      clock: this.#clock,
+      deadline,
+      late: `actor ${this.name} did not answer "${question.type}" within ${deadline} ms`,
+      cancel,
     })
+    if (reply.wanted) this.deliver(question, reply)
+    return promise
   }
 
   deliver(message: M, reply: Reply): void {
@@ -140,31 +158,53 @@ class Running<M extends Message> implements RunningActor<M>, LocalRef<M> {
       this.#crashes++
       this.#onCrash?.(this.name, message.type, error)
       reply.fail(error)
+      this.#recover(error, message)
+    }
+  }
+
+  #recover(error: SignalboxError, message: M): void {
+    try {
       this.#behaviour.crashed(error, message)
+    } catch (fatal) {
+      this.stop()
+      this.#fatal(fatal)
     }
   }
 }
 
-/** A reply that settles a promise once, within its deadline. */
+function endProcess(error: unknown): void {
+  queueMicrotask(() => {
+    throw error
+  })
+}
+
+interface Asking {
+  readonly resolve: (answer: unknown) => void
+  readonly reject: (error: unknown) => void
+  readonly clock: Clock
+  /** Milliseconds. */
+  readonly deadline: number
+  /** What is said when it has passed. */
+  readonly late: string
+  readonly cancel: AbortSignal | undefined
+}
+
+/** A reply that settles a promise once, within its deadline and while the asker wants it. */
 class PendingReply implements Reply {
-  readonly #resolve: (answer: unknown) => void
-  readonly #reject: (error: Error) => void
-  readonly #timer: { cancel(): void }
+  readonly #asking: Asking
+  readonly #timer: Timer | undefined
   #settled = false
 
-  constructor(
-    resolve: (answer: unknown) => void,
-    reject: (error: Error) => void,
-    clock: Clock,
-    deadline: number,
-    actor: string,
-    type: string,
-  ) {
-    this.#resolve = resolve
-    this.#reject = reject
-    this.#timer = clock.after(deadline, () => {
-      this.fail(new SignalboxError('ACTOR_DEADLINE', `actor ${actor} did not answer "${type}" within ${deadline} ms`))
-    })
+  constructor(asking: Asking) {
+    this.#asking = asking
+    const { clock, deadline, late, cancel } = asking
+    if (cancel?.aborted === true) {
+      this.#settled = true
+      asking.reject(cancel.reason)
+      return
+    }
+    this.#timer = clock.after(deadline, () => this.fail(new SignalboxError('ACTOR_DEADLINE', late)))
+    cancel?.addEventListener('abort', this.#onAbort)
   }
 
   get wanted(): boolean {
@@ -172,16 +212,23 @@ class PendingReply implements Reply {
   }
 
   to<Q extends Question<unknown>>(_question: Q, answer: AnswerOf<Q>): void {
-    if (this.#settled) return
-    this.#settled = true
-    this.#timer.cancel()
-    this.#resolve(answer)
+    if (this.#settle()) this.#asking.resolve(answer)
   }
 
   fail(error: Error): void {
-    if (this.#settled) return
+    if (this.#settle()) this.#asking.reject(error)
+  }
+
+  readonly #onAbort = (): void => {
+    if (this.#settle()) this.#asking.reject(this.#asking.cancel?.reason)
+  }
+
+  /** False: it was settled before. */
+  #settle(): boolean {
+    if (this.#settled) return false
     this.#settled = true
-    this.#timer.cancel()
-    this.#reject(error)
+    this.#timer?.cancel()
+    this.#asking.cancel?.removeEventListener('abort', this.#onAbort)
+    return true
   }
 }

@@ -30,10 +30,12 @@ export interface Frame {
 // No shared structures: both ends may be of different versions, and a frame must decode by itself.
 const packr = new Packr({ useRecords: false, moreTypes: false, int64AsType: 'number' })
 
+/** @throws SignalboxError FRAME_INVALID for what msgpack has no form for */
 export function encodePayload(payload: unknown): Buffer {
-  return packr.pack(payload)
+  return pack(payload)
 }
 
+/** @throws SignalboxError FRAME_INVALID */
 export function decodePayload(bytes: Uint8Array): unknown {
   try {
     return packr.unpack(bytes)
@@ -42,8 +44,12 @@ export function decodePayload(bytes: Uint8Array): unknown {
   }
 }
 
+/** @throws SignalboxError FRAME_INVALID for a payload that msgpack has no form for, or that no receiver would take */
 export function encodeFrame(frame: Frame): Buffer {
-  const payload = packr.pack(frame.payload)
+  const payload = pack(frame.payload)
+  if (payload.length > FRAME - FRAME_HEADER) {
+    throw new SignalboxError('FRAME_INVALID', `a message of ${payload.length} bytes is too large for a frame`)
+  }
   const bytes = Buffer.allocUnsafe(FRAME_HEADER + payload.length)
   bytes[0] = FRAME_VERSION
   bytes[1] = FRAME_KINDS[frame.kind]
@@ -53,6 +59,7 @@ export function encodeFrame(frame: Frame): Buffer {
   return bytes
 }
 
+/** @throws SignalboxError FRAME_INVALID for a size, version, kind or payload that is none */
 export function decodeFrame(bytes: Uint8Array): Frame {
   if (bytes.length < FRAME_HEADER || bytes.length > FRAME) {
     throw new SignalboxError('FRAME_INVALID', `a frame of ${bytes.length} bytes is out of bounds`)
@@ -65,6 +72,14 @@ export function decodeFrame(bytes: Uint8Array): Frame {
     target: view.readUInt16BE(2),
     correlation: view.readUInt32BE(4),
     payload: decodePayload(view.subarray(FRAME_HEADER)),
+  }
+}
+
+function pack(payload: unknown): Buffer {
+  try {
+    return packr.pack(payload)
+  } catch (error) {
+    throw new SignalboxError('FRAME_INVALID', 'a message holds what no frame can carry', { cause: error })
   }
 }
 

@@ -6,10 +6,11 @@
  * Trade-off: order between frames of one link is kept, so that an answer that was sent before an invalidation also
  * arrives before it; the resolver's generations rely on it for the file source.
  */
-import type { Clock, Timer } from '../clock.ts'
+import type { Clock } from '../clock.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
 import type { LocalRef } from './actor.ts'
 import { decodeFrame, encodeFrame, errorFromWire, errorToWire } from './frame.ts'
+import type { FrameKind } from './frame.ts'
 import type { ActorRef, Message, Reply } from './message.ts'
 
 /** The numbers under which actors are known across the IPC. Never reused for another actor. */
@@ -32,10 +33,21 @@ export interface LinkOptions {
   readonly onInvalid: (error: SignalboxError) => void
 }
 
+interface Asking {
+  readonly target: number
+  readonly name: string
+  readonly question: Message
+  /** Milliseconds. */
+  readonly deadline: number
+  readonly cancel: AbortSignal | undefined
+}
+
+/** A question that waits for its answer. */
 interface Open {
   readonly resolve: (answer: unknown) => void
-  readonly reject: (error: Error) => void
-  readonly timer: Timer
+  readonly reject: (error: unknown) => void
+  /** It waits no more: drops timer and listener. */
+  readonly settled: () => void
 }
 
 export class Link {
@@ -62,8 +74,8 @@ export class Link {
   remote<M extends Message>(address: Address): ActorRef<M> {
     const target = ADDRESSES[address]
     return {
-      tell: (message) => this.#send('tell', target, 0, message),
-      ask: (question, deadline) => this.#ask(target, address, question, deadline),
+      tell: (message) => this.#tell(target, message),
+      ask: (question, deadline, cancel) => this.#ask({ target, name: address, question, deadline, cancel }),
     }
   }
 
@@ -79,8 +91,7 @@ export class Link {
       try {
         this.#dispatch(bytes)
       } catch (thrown) {
-        this.counters.invalid++
-        this.#options.onInvalid(asSignalboxError(thrown, 'FRAME_INVALID'))
+        this.#invalid(thrown)
       }
     }
   }
@@ -98,33 +109,53 @@ export class Link {
     if (this.#closed) return
     this.#closed = true
     const gone = new SignalboxError('ACTOR_GONE', 'the process of the actor is gone')
-    for (const { reject, timer } of this.#open.values()) {
-      timer.cancel()
-      reject(gone)
-    }
-    this.#open.clear()
+    for (const correlation of this.#open.keys()) this.#settle(correlation)?.reject(gone)
     this.#batch = []
   }
 
-  #ask<A>(target: number, name: string, question: Message, deadline: number): Promise<A> {
+  /** What can't be put into a frame is told to the operator: the sender of a `tell` waits for nothing. */
+  #tell(target: number, message: Message): void {
+    try {
+      this.#send('tell', target, 0, message)
+    } catch (thrown) {
+      this.#invalid(thrown)
+    }
+  }
+
+  #ask<A>({ target, name, question, deadline, cancel }: Asking): Promise<A> {
+    if (cancel?.aborted === true) return Promise.reject(cancel.reason)
     if (this.#closed) return Promise.reject(new SignalboxError('ACTOR_GONE', 'the process of the actor is gone'))
     this.#correlation = (this.#correlation % 0xffff_ffff) + 1
     const correlation = this.#correlation
     return new Promise<A>((resolve, reject) => {
-      const timer = this.#options.clock.after(deadline, () => {
-        this.#open.delete(correlation)
-        reject(new SignalboxError('ACTOR_DEADLINE', `actor ${name} did not answer "${question.type}" within ${deadline} ms`))
-      })
-      this.#open.set(correlation, { resolve: resolve as (answer: unknown) => void, reject, timer })
+      // Throws, and so rejects, before anything waits for an answer.
       this.#send('ask', target, correlation, question)
+      const timer = this.#options.clock.after(deadline, () => {
+        const late = `actor ${name} did not answer "${question.type}" within ${deadline} ms`
+        this.#settle(correlation)?.reject(new SignalboxError('ACTOR_DEADLINE', late))
+      })
+      const onAbort = (): void => this.#settle(correlation)?.reject(cancel?.reason)
+      cancel?.addEventListener('abort', onAbort)
+      const settled = (): void => {
+        timer.cancel()
+        cancel?.removeEventListener('abort', onAbort)
+      }
+      this.#open.set(correlation, { resolve: resolve as (answer: unknown) => void, reject, settled })
     })
   }
 
-  #send(kind: 'tell' | 'ask' | 'answer' | 'failure', target: number, correlation: number, payload: unknown): void {
+  /** @throws SignalboxError FRAME_INVALID for what can't be put into a frame */
+  #send(kind: FrameKind, target: number, correlation: number, payload: unknown): void {
     if (this.#closed) return
+    const bytes = encodeFrame({ kind, target, correlation, payload })
     if (this.#batch.length === 0) setImmediate(() => this.flush())
-    this.#batch.push(encodeFrame({ kind, target, correlation, payload }))
+    this.#batch.push(bytes)
     this.counters.sent++
+  }
+
+  #invalid(thrown: unknown): void {
+    this.counters.invalid++
+    this.#options.onInvalid(asSignalboxError(thrown, 'FRAME_INVALID'))
   }
 
   #dispatch(bytes: Uint8Array): void {
@@ -132,11 +163,16 @@ export class Link {
     switch (frame.kind) {
       case 'tell':
       case 'ask': {
+        const reply = this.#replyTo(frame.target, frame.correlation)
         const actor = this.#exported.get(frame.target)
-        if (actor === undefined) throw new SignalboxError('FRAME_INVALID', `no actor has the number ${frame.target}`)
-        if (!isMessage(frame.payload)) throw new SignalboxError('FRAME_INVALID', 'a frame carries no message')
-        actor.deliver(frame.payload, this.#replyTo(frame.target, frame.correlation))
-        return
+        if (actor !== undefined && isMessage(frame.payload)) {
+          actor.deliver(frame.payload, reply)
+          return
+        }
+        const what = actor === undefined ? `no actor has the number ${frame.target}` : 'a frame carries no message'
+        const error = new SignalboxError('FRAME_INVALID', what)
+        reply.fail(error)
+        throw error
       }
       case 'answer':
         this.#settle(frame.correlation)?.resolve(frame.payload)
@@ -151,15 +187,24 @@ export class Link {
     let settled = correlation === 0
     const settle = (kind: 'answer' | 'failure', payload: unknown) => {
       if (settled) return
-      settled = true
       this.#send(kind, target, correlation, payload)
+      settled = true
     }
+    const fail = (error: Error) => settle('failure', errorToWire(error))
     return {
       get wanted() {
         return !settled
       },
-      to: (_question, answer) => settle('answer', answer),
-      fail: (error) => settle('failure', errorToWire(error)),
+      to: (_question, answer) => {
+        try {
+          settle('answer', answer)
+        } catch (thrown) {
+          // An answer that no frame can carry: the asker is told so rather than left to its deadline.
+          this.#invalid(thrown)
+          fail(asSignalboxError(thrown, 'FRAME_INVALID'))
+        }
+      },
+      fail,
     }
   }
 
@@ -168,7 +213,7 @@ export class Link {
     const open = this.#open.get(correlation)
     if (open === undefined) return undefined
     this.#open.delete(correlation)
-    open.timer.cancel()
+    open.settled()
     return open
   }
 }

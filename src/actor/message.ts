@@ -27,9 +27,14 @@ export interface ActorRef<M extends Message> {
   tell(message: M): void
   /**
    * Sends and waits for the answer, at most `deadline` milliseconds. Rejects with ACTOR_DEADLINE, ACTOR_MAILBOX_FULL,
-   * ACTOR_GONE (process or actor went away), or the SignalboxError that the actor answered with.
+   * ACTOR_GONE (process or actor went away), FRAME_INVALID (it can't be put into a frame), the SignalboxError that the
+   * actor answered with, or the reason of `cancel` when that aborts first: the answer is of no interest any more then.
    */
-  ask<T extends M['type']>(question: OfType<M, T> & { readonly type: T }, deadline: number): Promise<AnswerOf<OfType<M, T>>>
+  ask<T extends M['type']>(
+    question: OfType<M, T> & { readonly type: T },
+    deadline: number,
+    cancel?: AbortSignal,
+  ): Promise<AnswerOf<OfType<M, T>>>
 }
 
 /** How a handler answers a question, now or later. A second answer is ignored; for a `tell` it goes nowhere. */
