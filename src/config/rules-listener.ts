@@ -32,6 +32,18 @@ export function checkListenerRules(tables: Tables, report: Report): void {
     }
   }
   checkSharedAddresses(tables, report)
+  checkCountsOfKernel(tables, report)
+}
+
+/** Where the kernel hands connections out, nobody sees an address's connections before a worker has one of them. */
+function checkCountsOfKernel(tables: Tables, report: Report): void {
+  const limits = tables.one('limits')
+  if (tables.one('server').text('distribution') !== 'kernel' || (limits.number('max_connections_per_ip') ?? 0) === 0) return
+  report.mistakes.push({
+    path: limits.path('max_connections_per_ip'),
+    message: 'cannot be counted with server.distribution = "kernel"',
+    allowed: '0, or server.distribution = "primary"',
+  })
 }
 
 /** The addresses of a listener (or of the management API) that could be parsed. */

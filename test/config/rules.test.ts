@@ -120,6 +120,16 @@ const RULES: readonly Rule[] = [
     good: [{ 'listener.imap.proxy_protocol': 'required', 'listener.imap.proxy_trusted': ['10.0.0.0/8'] }],
   },
   {
+    name: 'connections are not counted by address where the kernel hands them out',
+    bad: [
+      [
+        { 'server.distribution': 'kernel', 'limits.max_connections_per_ip': 20 },
+        /^limits\.max_connections_per_ip: cannot be counted with server\.distribution = "kernel"/,
+      ],
+    ],
+    good: [{ 'server.distribution': 'kernel' }, { 'limits.max_connections_per_ip': 20 }],
+  },
+  {
     name: 'no credential travels over a plain leg unless the destination permits it',
     bad: (['imap', 'pop3', 'managesieve', 'submission', 'http'] as const).map((protocol) => [
       { [`destination.stalwart.protocol.${protocol}`]: { port: 1, tls: 'plain' } },
