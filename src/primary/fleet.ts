@@ -1,17 +1,23 @@
 /**
- * The fleet actor: who must obey a change, and who has. It owns the membership of this instance's workers; a change is
- * told to every worker that is registered at that moment and answered when each has acknowledged or its time is over.
- * A worker registers before its first lookup; one that exits counts as having acknowledged, since it will never answer
- * from its cache again. A draining worker is still a member.
+ * The fleet actor: who must obey a change, and who has. It owns the membership of this instance's workers, the holds in
+ * force, and, where there is a bus, this instance's part in it (bus-member.ts). A change is told to every worker that is
+ * registered at that moment and to every peer, and answered when each has acknowledged or its time is over.
+ *
+ * A worker registers before its first lookup and is told the holds in force; one that exits counts as having
+ * acknowledged, since it will never answer from its cache again. A draining worker is still a member.
  */
 import type { Behaviour } from '../actor/actor.ts'
 import type { ActorRef, Message, Question, Reply } from '../actor/message.ts'
-import { asSignalboxError, impossible } from '../errors.ts'
-import type { SignalboxError } from '../errors.ts'
-import { IDENTIFIERS_PER_FRAME } from '../limits.ts'
+import type { ActiveHold } from '../bus/payload.ts'
+import type { Clock } from '../clock.ts'
+import { asSignalboxError, impossible, SignalboxError } from '../errors.ts'
+import { HOLD_MS, IDENTIFIERS_PER_FRAME } from '../limits.ts'
 import type { Confirmation } from '../management/operations.ts'
+import type { Changed } from '../mapping/source.ts'
 import type { ResolverMessage } from '../resolver/resolver.ts'
 import type { SessionsMessage } from '../session/sessions.ts'
+import type { BusCounters, BusMember, Change, PeerOutcome } from './bus-member.ts'
+import type { Peer } from './peers.ts'
 
 /** A worker of this instance as the fleet reaches it. */
 export interface Member {
@@ -28,18 +34,25 @@ export interface Left extends Message {
   readonly type: 'left'
   readonly worker: number
 }
-/** The accounts' routes are void everywhere. */
+/** The accounts' routes are void everywhere. `reread`: the file is shared, peers must read it again first. */
 export interface PublishInvalidate extends Question<Confirmation> {
   readonly type: 'invalidate'
   readonly identifiers: readonly string[]
+  readonly reread?: boolean
 }
 export interface PublishInvalidateAll extends Question<Confirmation> {
   readonly type: 'invalidate-all'
+  readonly reread?: boolean
 }
-/** Something may have been missed: everything cached is doubtful. */
+/** Something may have been missed: everything cached in this instance is doubtful. */
 export interface PublishDoubt extends Question<Confirmation> {
   readonly type: 'doubt'
   readonly reason: string
+}
+/** The source itself told of a change (a watch): every instance hears that by itself, so it concerns this one only. */
+export interface LocalChange extends Question<Confirmation> {
+  readonly type: 'local-change'
+  readonly changed: Changed
 }
 export interface PublishKick extends Question<{ readonly kicked: number; readonly confirmation: Confirmation }> {
   readonly type: 'kick'
@@ -51,9 +64,37 @@ export interface PublishHold extends Question<Confirmation> {
   readonly id: string
   readonly ms: number
 }
+export interface PublishRelease extends Question<Confirmation> {
+  readonly type: 'release'
+  readonly identifier: string
+  readonly id: string
+}
+/** From the bus: a peer's change. Answered with a kick's count when every worker here has obeyed; fails when one hasn't. */
+export interface Obey extends Question<number> {
+  readonly type: 'obey'
+  readonly change: Change
+}
+/** From the bus: it went away or is back. */
+export interface BusChanged extends Message {
+  readonly type: 'bus'
+  readonly up: boolean
+}
 /** The members now. */
 export interface Members extends Question<readonly Member[]> {
   readonly type: 'members'
+}
+export interface FleetStatusQuestion extends Question<FleetStatus> {
+  readonly type: 'status'
+}
+/** An operator forgets a lost peer. False: not known, or live. */
+export interface Forget extends Question<boolean> {
+  readonly type: 'forget'
+  readonly instance: string
+}
+/** Live peers that lack a destination. */
+export interface Lacking extends Question<readonly string[]> {
+  readonly type: 'lacking'
+  readonly destination: string
 }
 export type FleetMessage =
   | Joined
@@ -61,20 +102,56 @@ export type FleetMessage =
   | PublishInvalidate
   | PublishInvalidateAll
   | PublishDoubt
+  | LocalChange
   | PublishKick
   | PublishHold
+  | PublishRelease
+  | Obey
+  | BusChanged
   | Members
+  | FleetStatusQuestion
+  | Forget
+  | Lacking
+
+export interface FleetStatus {
+  readonly bus: 'none' | 'up' | 'down'
+  readonly sequence: number
+  readonly peers: readonly Peer[]
+  readonly counters: BusCounters | undefined
+}
 
 export interface FleetOptions {
+  readonly clock: Clock
   /** cluster.ack_timeout, milliseconds. */
   readonly ackTimeout: number
   /** A worker did not acknowledge in time. */
   readonly unconfirmed: (worker: number, what: string, error: SignalboxError) => void
+  /** Re-reads the shared file; undefined where the source isn't one. */
+  readonly reread: (() => Promise<unknown>) | undefined
 }
+
+/** What the workers made of a change. */
+interface Local {
+  readonly workers: number
+  readonly workersExpected: number
+  readonly kicked: number
+}
+
+interface KnownHold {
+  readonly identifier: string
+  readonly id: string
+  /** Clock time of its end. */
+  readonly until: number
+}
+
+type Send = (member: Member) => readonly Promise<unknown>[]
 
 export class Fleet implements Behaviour<FleetMessage> {
   readonly #options: FleetOptions
   readonly #members = new Map<number, Member>()
+  readonly #holds = new Map<string, KnownHold>()
+  #bus: BusMember | undefined
+  #busUp = true
 
   constructor(options: FleetOptions) {
     this.#options = options
@@ -83,29 +160,38 @@ export class Fleet implements Behaviour<FleetMessage> {
   receive(message: FleetMessage, reply: Reply): void {
     switch (message.type) {
       case 'joined':
-        this.#members.set(message.member.worker, message.member)
-        return
+        return this.#joined(message.member)
       case 'left':
         this.#members.delete(message.worker)
         return
       case 'invalidate':
         return this.#invalidate(message, reply)
       case 'invalidate-all':
-        return this.#confirm(message, reply, ({ resolver }) => [resolver.ask({ type: 'invalidate-all' }, this.#options.ackTimeout)])
-      case 'doubt':
-        return this.#confirm(message, reply, ({ resolver }) => [
-          resolver.ask({ type: 'doubt', reason: message.reason }, this.#options.ackTimeout),
-        ])
-      case 'hold': {
-        const { identifier, id, ms } = message
-        return this.#confirm(message, reply, ({ resolver }) => [
-          resolver.ask({ type: 'hold', identifier, id, ms }, this.#options.ackTimeout),
-        ])
-      }
+        return this.#publish(message, reply, [{ kind: 'invalidate-all', reread: message.reread ?? false }])
+      case 'hold':
+        return this.#publish(message, reply, [{ kind: 'hold', identifier: message.identifier, id: message.id, ms: message.ms }])
+      case 'release':
+        return this.#publish(message, reply, [{ kind: 'release', identifier: message.identifier, id: message.id }])
       case 'kick':
         return this.#kick(message, reply)
+      case 'doubt':
+        return this.#answer(message, reply, this.#doubt(message.reason))
+      case 'local-change':
+        return this.#answer(message, reply, this.#local(changesOf(message.changed, false)))
+      case 'obey':
+        return this.#obey(message, reply)
+      case 'bus':
+        this.#busUp = message.up
+        void this.#gather('bus', ({ resolver }) => [resolver.ask({ type: 'bus', up: message.up }, this.#options.ackTimeout)])
+        return
       case 'members':
         return reply.to(message, [...this.#members.values()])
+      case 'status':
+        return reply.to(message, this.#status())
+      case 'forget':
+        return reply.to(message, this.#bus?.forget(message.instance) ?? false)
+      case 'lacking':
+        return reply.to(message, this.#bus?.lacking(message.destination) ?? [])
       default:
         impossible(message)
     }
@@ -116,45 +202,126 @@ export class Fleet implements Behaviour<FleetMessage> {
     throw error
   }
 
+  /** Takes part in a bus from now on. Called once, before the first worker. */
+  attach(bus: BusMember, holds: readonly ActiveHold[]): void {
+    this.#bus = bus
+    for (const { identifier, id, ms } of holds) this.#remember(identifier, id, ms)
+  }
+
+  /** The holds in force, for a peer that joins. */
+  holds(): readonly ActiveHold[] {
+    const now = this.#options.clock.now()
+    for (const [key, { until }] of this.#holds) if (until <= now) this.#holds.delete(key)
+    return [...this.#holds.values()].map(({ identifier, id, until }) => ({ identifier, id, ms: Math.ceil(until - now) }))
+  }
+
+  #joined(member: Member): void {
+    this.#members.set(member.worker, member)
+    // Before its first connection: the link keeps the order.
+    if (!this.#busUp) member.resolver.tell({ type: 'bus', up: false })
+    for (const { identifier, id, ms } of this.holds()) member.resolver.tell({ type: 'hold', identifier, id, ms })
+  }
+
   #invalidate(message: PublishInvalidate, reply: Reply): void {
-    const frames: (readonly string[])[] = []
-    for (let at = 0; at < message.identifiers.length; at += IDENTIFIERS_PER_FRAME) {
-      frames.push(message.identifiers.slice(at, at + IDENTIFIERS_PER_FRAME))
-    }
-    this.#confirm(message, reply, ({ resolver }) =>
-      frames.map((identifiers) => resolver.ask({ type: 'invalidate', identifiers }, this.#options.ackTimeout)),
-    )
+    this.#publish(message, reply, changesOf({ all: false, identifiers: message.identifiers }, message.reread ?? false))
+  }
+
+  #publish(message: FleetMessage & Question<Confirmation>, reply: Reply, changes: readonly Change[]): void {
+    this.#answer(message, reply, this.#everywhere(changes).then(({ confirmation }) => confirmation))
   }
 
   #kick(message: PublishKick, reply: Reply): void {
-    let kicked = 0
-    const counted = async ({ sessions }: Member) => {
-      kicked += await sessions.ask({ type: 'kick', identifier: message.identifier }, this.#options.ackTimeout)
-    }
-    void this.#gather(message.type, (member) => [counted(member)]).then((confirmation) => reply.to(message, { kicked, confirmation }))
+    void this.#everywhere([{ kind: 'kick', identifier: message.identifier }]).then((outcome) => reply.to(message, outcome))
   }
 
-  #confirm<Q extends Question<Confirmation> & FleetMessage>(message: Q, reply: Reply, send: (member: Member) => Promise<unknown>[]): void {
-    void this.#gather(message.type, send).then((confirmation) => {
-      const answer: Question<Confirmation> = message
-      reply.to(answer, confirmation)
-    })
+  #answer(message: FleetMessage & Question<Confirmation>, reply: Reply, confirmation: Promise<Confirmation>): void {
+    const question: Question<Confirmation> = message
+    void confirmation.then((answer) => reply.to(question, answer))
+  }
+
+  #obey(message: Obey, reply: Reply): void {
+    const reread = 'reread' in message.change && message.change.reread ? this.#options.reread : undefined
+    const before = reread === undefined ? Promise.resolve() : reread()
+    before.then(() => this.#here([message.change])).then(
+      ({ workers, workersExpected, kicked }) => {
+        if (workers >= workersExpected) reply.to(message, kicked)
+        else reply.fail(new SignalboxError('ACTOR_DEADLINE', `${workersExpected - workers} workers did not obey in time`))
+      },
+      (error: unknown) => reply.fail(asSignalboxError(error)),
+    )
+  }
+
+  #doubt(reason: string): Promise<Confirmation> {
+    return this.#gather('doubt', ({ resolver }) => [resolver.ask({ type: 'doubt', reason }, this.#options.ackTimeout)]).then((local) =>
+      this.#confirmation(local, []),
+    )
+  }
+
+  #local(changes: readonly Change[]): Promise<Confirmation> {
+    return this.#here(changes).then((local) => this.#confirmation(local, []))
+  }
+
+  /** Tells workers and peers at the same time. Never rejects. */
+  async #everywhere(changes: readonly Change[]): Promise<{ readonly kicked: number; readonly confirmation: Confirmation }> {
+    const bus = this.#bus
+    const [local, ...published] = await Promise.all([
+      this.#here(changes),
+      ...(bus === undefined ? [] : changes.map((change) => bus.publish(change))),
+    ])
+    const outcomes = merge(published)
+    const kicked = local.kicked + outcomes.reduce((total, { count }) => total + count, 0)
+    return { kicked, confirmation: this.#confirmation(local, outcomes) }
+  }
+
+  /** Tells this instance's workers. Never rejects. */
+  #here(changes: readonly Change[]): Promise<Local> {
+    for (const change of changes) this.#note(change)
+    let kicked = 0
+    const { ackTimeout } = this.#options
+    const send: Send = ({ resolver, sessions }) =>
+      changes.map(async (change) => {
+        switch (change.kind) {
+          case 'invalidate':
+            return resolver.ask({ type: 'invalidate', identifiers: change.identifiers }, ackTimeout)
+          case 'invalidate-all':
+            return resolver.ask({ type: 'invalidate-all' }, ackTimeout)
+          case 'hold':
+            return resolver.ask({ type: 'hold', identifier: change.identifier, id: change.id, ms: change.ms }, ackTimeout)
+          case 'release':
+            return resolver.ask({ type: 'release', identifier: change.identifier, id: change.id }, ackTimeout)
+          case 'kick':
+            kicked += await sessions.ask({ type: 'kick', identifier: change.identifier }, ackTimeout)
+            return kicked
+          default:
+            return impossible(change)
+        }
+      })
+    return this.#gather(changes[0]?.kind ?? 'nothing', send).then((local) => ({ ...local, kicked }))
+  }
+
+  #note(change: Change): void {
+    if (change.kind === 'hold') this.#remember(change.identifier, change.id, change.ms)
+    else if (change.kind === 'release') this.#holds.delete(holdKey(change.identifier, change.id))
+  }
+
+  #remember(identifier: string, id: string, ms: number): void {
+    const until = this.#options.clock.now() + Math.min(ms, HOLD_MS)
+    this.#holds.set(holdKey(identifier, id), { identifier, id, until })
   }
 
   /** Sends to every member and counts who acknowledged. Never rejects. */
-  async #gather(what: string, send: (member: Member) => Promise<unknown>[]): Promise<Confirmation> {
+  async #gather(what: string, send: Send): Promise<Local> {
     const members = [...this.#members.values()]
     const outcomes = await Promise.all(members.map((member) => this.#acknowledged(what, member, send(member))))
     return {
       workers: outcomes.filter((outcome) => outcome === 'acknowledged').length,
       // One that is gone has nothing left to obey with.
       workersExpected: outcomes.filter((outcome) => outcome !== 'gone').length,
-      peers: [],
-      bus: 'none',
+      kicked: 0,
     }
   }
 
-  async #acknowledged(what: string, { worker }: Member, answers: Promise<unknown>[]): Promise<'acknowledged' | 'gone' | 'missing'> {
+  async #acknowledged(what: string, { worker }: Member, answers: readonly Promise<unknown>[]): Promise<'acknowledged' | 'gone' | 'missing'> {
     try {
       await Promise.all(answers)
       return 'acknowledged'
@@ -165,4 +332,49 @@ export class Fleet implements Behaviour<FleetMessage> {
       return 'missing'
     }
   }
+
+  #confirmation({ workers, workersExpected }: Local, outcomes: readonly PeerOutcome[]): Confirmation {
+    return {
+      workers,
+      workersExpected,
+      peers: outcomes.map(({ instance, acknowledged }) => ({ instance, acknowledged })),
+      bus: this.#bus?.state ?? 'none',
+    }
+  }
+
+  #status(): FleetStatus {
+    const bus = this.#bus
+    if (bus === undefined) return { bus: 'none', sequence: 0, peers: [], counters: undefined }
+    return { bus: bus.state, sequence: bus.sequence, peers: bus.peers(), counters: bus.counters }
+  }
+}
+
+/** A change of the source as changes for workers and peers, in frames of bounded size. */
+export function changesOf(changed: Changed, reread: boolean): readonly Change[] {
+  if (changed.all) return [{ kind: 'invalidate-all', reread }]
+  const changes: Change[] = []
+  for (let at = 0; at < changed.identifiers.length; at += IDENTIFIERS_PER_FRAME) {
+    // One reading is enough for all the frames of a change.
+    const identifiers = changed.identifiers.slice(at, at + IDENTIFIERS_PER_FRAME)
+    changes.push({ kind: 'invalidate', identifiers, reread: reread && at === 0 })
+  }
+  return changes
+}
+
+/** One outcome per peer over several frames: acknowledged when all were. */
+function merge(published: readonly (readonly PeerOutcome[])[]): readonly PeerOutcome[] {
+  const merged = new Map<string, PeerOutcome>()
+  for (const outcome of published.flat()) {
+    const known = merged.get(outcome.instance)
+    merged.set(outcome.instance, {
+      instance: outcome.instance,
+      acknowledged: outcome.acknowledged && (known?.acknowledged ?? true),
+      count: outcome.count + (known?.count ?? 0),
+    })
+  }
+  return [...merged.values()]
+}
+
+function holdKey(identifier: string, id: string): string {
+  return `${id} ${identifier}`
 }

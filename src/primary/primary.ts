@@ -23,6 +23,7 @@ import * as events from '../observe/events.ts'
 import type { Logger } from '../observe/log.ts'
 import { createRedactor } from '../observe/redaction.ts'
 import { protocolByName } from '../protocol/registry.ts'
+import { defaultKeyPair } from '../tls/certificates.ts'
 import type { KeyPair } from '../tls/certificates.ts'
 import { selfSigned } from '../tls/self-signed.ts'
 import { Acceptor } from './acceptor.ts'
@@ -109,7 +110,9 @@ export class Primary {
     this.#healthActor = spawn(this.#health, { name: 'health', clock, onCrash })
     this.#fleetActor = spawn(
       new Fleet({
+        clock,
         ackTimeout: config.cluster.ackTimeout,
+        reread: undefined,
         unconfirmed: (worker, what, error) => {
           log.error({ event: 'unconfirmed', worker, change: what, error }, 'a worker did not confirm a change in time')
         },
@@ -234,10 +237,7 @@ export class Primary {
   }
 
   async #startManagement(admin: AdminConfig, mapping: RunningActor<MappingMessage>): Promise<ManagementServer> {
-    const { certificates } = this.#config.tls
-    const named = certificates.find(({ name }) => name === admin.certificate)
-    const pair = named ?? certificates.find((certificate) => certificate.default) ?? certificates[0] ?? this.#fallback
-    if (pair === undefined) throw new SignalboxError('CONFIG_INVALID', 'the management API has no certificate')
+    const pair = defaultKeyPair(this.#config.tls, this.#fallback, admin.certificate)
     const operations = new PrimaryOperations({
       config: this.#config,
       clock: this.#clock,

@@ -109,9 +109,9 @@ export class ClientLeg implements PreauthPort {
 
   /** After a login was taken: the socket, paused and without listeners of ours, and the bytes for the backend. */
   release(): { readonly socket: Socket; readonly behind: Buffer } {
+    const behind = this.#dialogue.accepted()
     this.#over = true
     this.#timer?.cancel()
-    const behind = this.#dialogue.accepted()
     this.#detach()
     return { socket: this.#socket, behind }
   }

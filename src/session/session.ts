@@ -325,8 +325,7 @@ export class Session implements SessionHandle {
     this.#throwIfEnded()
     const facts = this.#facts(attempt)
     this.#letIn = facts
-    const { socket: clientSocket, behind } = client.release()
-    const { socket: backendSocket, early } = backend.release()
+    const { clientSocket, behind, backendSocket, early } = handOver(client, backend)
     this.#client = undefined
     this.#backend = undefined
     this.#bridgedTo = attempt.destination?.name
@@ -372,6 +371,24 @@ export class Session implements SessionHandle {
       took: this.#services.clock.now() - began,
       route,
     }
+  }
+}
+
+/** Both legs give up their sockets in one turn, or both are closed: either may have broken since the login was taken. */
+function handOver(client: ClientLeg, backend: Backend) {
+  try {
+    const { socket: backendSocket, early } = backend.release()
+    try {
+      const { socket: clientSocket, behind } = client.release()
+      return { clientSocket, behind, backendSocket, early }
+    } catch (error) {
+      backendSocket.destroy()
+      throw error
+    }
+  } catch (thrown) {
+    const error = asSignalboxError(thrown)
+    client.destroy(error)
+    throw error
   }
 }
 
