@@ -9,8 +9,8 @@ import { createSecureContext, TLSSocket } from 'node:tls'
 import { systemClock } from '../../src/clock.ts'
 import type { Issued } from './certificates.ts'
 
-/** What to do in a phase. `text`: exactly these bytes, then go on reading. */
-export type StubAction = 'answer' | 'stall' | 'close' | 'reset' | { readonly text: string }
+/** What to do in a phase. `text`: exactly these bytes, then go on reading. `inject`: the ordinary answer to STARTTLS with these bytes behind it in the clear. */
+export type StubAction = 'answer' | 'stall' | 'close' | 'reset' | { readonly text: string } | { readonly inject: string }
 export type StubPhase = 'connect' | 'greeting' | 'capability' | 'starttls' | 'login' | 'command'
 
 export interface StubOptions {
@@ -112,13 +112,14 @@ export class StubImap {
     plain.on('close', () => (record.closed = true))
     plain.on('error', () => plain.destroy())
 
-    const perform = (phase: StubPhase, answer: () => void): void => {
+    const perform = (phase: StubPhase, answer: (behind?: string) => void): void => {
       const action = this.#script[phase] ?? 'answer'
       if (action === 'answer') answer()
       else if (action === 'stall') this.#stalled.push(() => void (record.closed || answer()))
       else if (action === 'close') socket.end()
       else if (action === 'reset') plain.resetAndDestroy()
-      else socket.write(Buffer.from(action.text, 'latin1'))
+      else if ('text' in action) socket.write(Buffer.from(action.text, 'latin1'))
+      else answer(action.inject)
     }
     const say = (text: string): void => void (socket.writable && socket.write(`${text}\r\n`))
     const capabilities = (): string => (this.#options.tls === 'starttls' && !secure ? `${CAPABILITIES} STARTTLS` : CAPABILITIES)
@@ -145,8 +146,8 @@ export class StubImap {
             say(`${tag} OK done`)
           })
         case 'STARTTLS':
-          return perform('starttls', () => {
-            say(`${tag} OK begin`)
+          return perform('starttls', (behind = '') => {
+            socket.write(`${tag} OK begin\r\n${behind}`)
             upgrade(() => undefined)
           })
         case 'LOGIN': return login(tag, (rest[1] ?? '').replaceAll('"', ''))

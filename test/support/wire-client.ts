@@ -49,6 +49,11 @@ export class WireClient {
     return this.#text
   }
 
+  /** The other side will send no more. */
+  get ended(): boolean {
+    return this.#ended || this.#closed
+  }
+
   /** The socket is closed, whoever closed it. */
   get closed(): boolean {
     return this.#closed
