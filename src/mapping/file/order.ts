@@ -10,7 +10,7 @@ const SMALL = 12
 /** Bytes of an identifier in a key: as many as a double holds exactly. */
 const KEY = 6
 
-/** Sorts `offsets` (beginnings of lines in `image`, their identifiers all different) in place. */
+/** Sorts `offsets` (beginnings of lines in `image`, their identifiers all different) in place. Equal ones come in any order. */
 export function orderLines(image: Uint8Array, offsets: Uint32Array): void {
   new Sorter(image, offsets).sort(0, offsets.length, 0)
 }
@@ -71,7 +71,8 @@ class Sorter {
           offsets[greater] = offset
         } else i++
       }
-      if (greater - less > 1) this.sort(less, greater, depth + KEY)
+      // A last byte of zero says that the identifiers end within the key: equal ones would be sorted for ever.
+      if (greater - less > 1 && pivot % 0x100 !== 0) this.sort(less, greater, depth + KEY)
       if (less - from < to - greater) {
         this.#partition(from, less, depth)
         from = greater

@@ -83,8 +83,9 @@ const EXPORT_STRIDE = 1_000
 export class FileSource implements MappingSource {
   readonly kind = 'file'
   readonly writable = true
-  /** Files written so far by group commits. */
+  /** Times that the file was rewritten by us, and read again because it was asked for or somebody else changed it. */
   rewrites = 0
+  reloads = 0
   /** For tests that end one. */
   readonly threads: Threads
 
@@ -126,6 +127,11 @@ export class FileSource implements MappingSource {
 
   onChange(listener: Parameters<MappingSource['onChange']>[0]): void {
     this.#listener = listener
+  }
+
+  /** Committed changes that lie on top of the table. */
+  get overlaid(): number {
+    return this.#current.overlaid
   }
 
   /** Like lookup, without a promise. */
@@ -344,6 +350,7 @@ export class FileSource implements MappingSource {
       table: this.#current.table.data,
       changes: this.#current.changes(),
     })
+    this.reloads++
     this.#swap(loaded)
     const { added, changed, removed } = difference
     return { added, changed, removed, invalidate: invalidation(difference), warnings: loaded.warnings }

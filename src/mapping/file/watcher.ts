@@ -1,8 +1,10 @@
 /**
  * Watches a mapping file for being replaced or rewritten. It is the directory that is watched, since a rename puts
  * another inode in the file's place, and with a symbolic link the directory of what it points to as well. Calls back
- * once the file has been still for DEBOUNCE_MS, only if its fingerprint moved. A directory that is itself replaced is
- * found again.
+ * once the file has been still for DEBOUNCE_MS, only if its fingerprint moved.
+ *
+ * Some changes raise no event: those made by another host on a network file system, and a directory that is itself
+ * exchanged. For their sake the file is looked at (one stat) every POLL_MS as well.
  */
 import { watch } from 'node:fs'
 import type { FSWatcher } from 'node:fs'
@@ -13,6 +15,7 @@ import { fingerprintAt } from './fingerprint.ts'
 import type { Fingerprint } from './fingerprint.ts'
 
 export const DEBOUNCE_MS = 200
+export const POLL_MS = 5_000
 /** How often a directory that is gone is looked for. */
 const RETRY_MS = 1_000
 
@@ -30,6 +33,7 @@ export class FileWatcher {
   #directories = ''
   #seen: Fingerprint = ''
   #timer: Timer | undefined
+  #poll: Timer | undefined
   #looking = false
   #lookAgain = false
   #warned = false
@@ -42,12 +46,14 @@ export class FileWatcher {
   /** `seen`: the state that is known. Resolves when watching has begun. */
   async start(seen: Fingerprint): Promise<void> {
     this.#seen = seen
+    this.#poll = this.#options.clock.every(POLL_MS, () => void this.#look())
     await this.#look()
   }
 
   close(): void {
     this.#closed = true
     this.#timer?.cancel()
+    this.#poll?.cancel()
     this.#unwatch()
   }
 
