@@ -21,6 +21,8 @@ export async function demo(): Promise<number> {
   const end = (): void => ending.abort()
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
   for (const signal of signals) process.on(signal, end)
+  // Nobody reads any more (a pipe that was closed): an end like any other, with everything cleared away.
+  process.stdout.on('error', end)
   // Whoever read the output has gone (a pipe into head): nobody is left to show anything to.
   process.stdout.on('error', end)
   try {
@@ -35,6 +37,7 @@ export async function demo(): Promise<number> {
     })
   } finally {
     for (const signal of signals) process.off(signal, end)
+    process.stdout.off('error', end)
     process.stdout.off('error', end)
   }
 }
