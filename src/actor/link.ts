@@ -67,7 +67,7 @@ export class Link {
 
   /** Lets the other side reach an actor of this process. */
   export<M extends Message>(address: Address, ref: LocalRef<M>): void {
-    this.#exported.set(ADDRESSES[address], ref as LocalRef<Message>)
+    this.#exported.set(ADDRESSES[address], ref)
   }
 
   /** The ref of an actor at the other side. */
