@@ -289,9 +289,11 @@ export class Fleet implements Behaviour<FleetMessage> {
             return resolver.ask({ type: 'hold', identifier: change.identifier, id: change.id, ms: change.ms }, ackTimeout)
           case 'release':
             return resolver.ask({ type: 'release', identifier: change.identifier, id: change.id }, ackTimeout)
-          case 'kick':
-            kicked += await sessions.ask({ type: 'kick', identifier: change.identifier }, ackTimeout)
-            return kicked
+          case 'kick': {
+            const ended = await sessions.ask({ type: 'kick', identifier: change.identifier }, ackTimeout)
+            kicked += ended
+            return ended
+          }
           default:
             return impossible(change)
         }

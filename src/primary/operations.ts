@@ -118,8 +118,9 @@ export class PrimaryOperations implements Operations {
 
   async lookup(identifier: string, everyWorker: boolean): Promise<LookupAnswer> {
     const members = await this.#options.fleet.ask({ type: 'members' }, ASK_MS)
-    const asked = everyWorker ? members : members.slice(0, 1)
-    const workers = await Promise.all(asked.map((member) => this.#lookupIn(member, identifier)))
+    const workers = everyWorker
+      ? (await Promise.all(members.map((member) => this.#lookupIn(member, identifier)))).filter((answer) => answer !== undefined)
+      : await this.#lookupInOne(members, identifier)
     const [first] = workers
     if (first === undefined) throw new SignalboxError('ROUTE_UNAVAILABLE', 'no worker is ready')
     const { worker: _worker, ...answer } = first
@@ -172,15 +173,31 @@ export class PrimaryOperations implements Operations {
       : fleet.ask({ type: 'invalidate', identifiers: changed.identifiers }, this.#fleetDeadline)
   }
 
-  async #lookupIn({ worker, resolver }: Member, identifier: string): Promise<WorkerLookup> {
+  /** The answer of the first worker that is still there. */
+  async #lookupInOne(members: readonly Member[], identifier: string): Promise<readonly WorkerLookup[]> {
+    for (const member of members) {
+      const answer = await this.#lookupIn(member, identifier)
+      if (answer !== undefined) return [answer]
+    }
+    return []
+  }
+
+  /** Undefined: the worker went away meanwhile, and has no opinion any more. */
+  async #lookupIn({ worker, resolver }: Member, identifier: string): Promise<WorkerLookup | undefined> {
     const { config, catalogue } = this.#options
-    const route = await resolver.ask({ type: 'inspect', identifier }, config.mapping.lookupTimeout + ASK_MS)
-    return {
-      worker,
-      destination: nameOf(catalogue, route),
-      routed_to_default: route.kind === 'default',
-      cached: route.source === 'cache',
-      source: route.source,
+    try {
+      const route = await resolver.ask({ type: 'inspect', identifier }, config.mapping.lookupTimeout + ASK_MS)
+      return {
+        worker,
+        destination: nameOf(catalogue, route),
+        routed_to_default: route.kind === 'default',
+        cached: route.source === 'cache',
+        source: route.source,
+      }
+    } catch (thrown) {
+      const error = asSignalboxError(thrown)
+      if (error.code === 'ACTOR_GONE') return undefined
+      throw error
     }
   }
 

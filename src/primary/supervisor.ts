@@ -99,6 +99,8 @@ interface Station {
 
 /** A worker that lived this long didn't die young. */
 const GROWN_UP_MS = 10_000
+/** From a process's end to the end of its channel. */
+const CHANNEL_END_MS = 100
 /** What a worker may take over its grace before it is killed. */
 const KILL_AFTER_MS = 2_000
 
@@ -207,6 +209,7 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
       self({ type: 'exited', worker, ...exit })
     }
     child.on('disconnect', () => {
+      if (disconnected) return
       disconnected = true
       link.close()
       gone()
@@ -214,6 +217,18 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
     child.on('exit', (code, signal) => {
       exit = { code, signal }
       gone()
+      // A worker that was killed while it stood still, with sockets on their way to it, leaves a channel that never says
+      // that it has ended. What the worker wrote before its death has been read by then.
+      clock.after(
+        CHANNEL_END_MS,
+        () => {
+          if (disconnected) return
+          if (child.isConnected()) child.process.disconnect()
+          disconnected = true
+          gone()
+        },
+        { keepAlive: true },
+      )
     })
     child.on('error', (error) => observer.invalid(worker, asSignalboxError(error)))
     post(child, this.#options.start(worker))
