@@ -1,10 +1,9 @@
 /**
- * What an import may hand to a store: identifiers that a login could ask for, and destinations that are names at all.
- * Whether a destination is declared is the caller's to check; it knows the configuration. Also cuts a stream into batches.
+ * What an import or a put may hand to a store: identifiers that a login could ask for, and destinations that are names at
+ * all. Whether a destination is declared is the caller's to check; it knows the configuration.
  */
 import { SignalboxError } from '../errors.ts'
-import { IDENTIFIER, MAPPING_BATCH, MAPPING_VALUE } from '../limits.ts'
-import { MistakeList, invalidMapping } from './mistakes.ts'
+import { IDENTIFIER, MAPPING_VALUE } from '../limits.ts'
 import type { Mapping } from './source.ts'
 
 /** C0 controls and space, double quote, DEL and C1 controls: as identity/identifier.ts refuses them. */
@@ -27,26 +26,4 @@ export function entryMistake({ identifier, destination }: Mapping): string | und
 export function checkEntry(identifier: string, destination: string): void {
   const mistake = entryMistake({ identifier, destination })
   if (mistake !== undefined) throw new SignalboxError('SOURCE_INVALID', mistake)
-}
-
-/**
- * The mappings in batches of at most MAPPING_BATCH, each identifier once per batch (the later wins). Throws
- * SOURCE_INVALID at the batch that holds a mistake, with its number in the stream as the line.
- */
-export async function* inBatches(mappings: AsyncIterable<Mapping> | Iterable<Mapping>): AsyncGenerator<Mapping[]> {
-  let batch = new Map<string, Mapping>()
-  const mistakes = new MistakeList()
-  let line = 0
-  for await (const mapping of mappings) {
-    line++
-    const mistake = entryMistake(mapping)
-    if (mistake !== undefined) mistakes.add(line, mistake)
-    batch.set(mapping.identifier, mapping)
-    if (batch.size < MAPPING_BATCH) continue
-    if (mistakes.total > 0) break
-    yield [...batch.values()]
-    batch = new Map()
-  }
-  if (mistakes.total > 0) throw invalidMapping('import', mistakes)
-  if (batch.size > 0) yield [...batch.values()]
 }

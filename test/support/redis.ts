@@ -2,13 +2,12 @@
  * Real Redis servers for tests: on free loopback ports, in temporary directories, ended by their process id. Beside
  * single servers: TLS, replicas, sentinels, a cluster.
  */
-import { spawn, type ChildProcess } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { programPath } from './programs.ts'
 import { freePort, freePorts } from './ports.ts'
+import { ServerProcess } from './server-process.ts'
 import { makeTemporary, type Temporary } from './temporary.ts'
 
 const START_MS = 15_000
@@ -26,15 +25,13 @@ export interface RedisServerOptions {
 export class RedisServer implements AsyncDisposable {
   readonly port: number
   readonly #temporary: Temporary
-  readonly #args: readonly string[]
-  #process: ChildProcess | undefined
+  readonly #process: ServerProcess
   readonly #clients: Redis[] = []
-  #output = ''
 
   private constructor(port: number, temporary: Temporary, args: readonly string[]) {
     this.port = port
     this.#temporary = temporary
-    this.#args = args
+    this.#process = new ServerProcess({ program: programPath('redis-server'), args, port })
   }
 
   static async start(options: RedisServerOptions = {}): Promise<RedisServer> {
@@ -57,48 +54,23 @@ export class RedisServer implements AsyncDisposable {
     return `redis://127.0.0.1:${this.port}`
   }
 
-  get pid(): number {
-    const pid = this.#process?.pid
-    if (pid === undefined) throw new Error('the server is not running')
-    return pid
-  }
-
   /** Starts it again after a stop, on the same port; empty, as nothing is saved. */
-  async start(): Promise<void> {
-    if (this.#process !== undefined) return
-    const child = spawn(programPath('redis-server'), this.#args, { stdio: ['ignore', 'pipe', 'pipe'] })
-    this.#process = child
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.on('data', (text: Buffer) => (this.#output = (this.#output + text.toString()).slice(-20_000)))
-    }
-    const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-    void exited.then(() => {
-      if (this.#process === child) this.#process = undefined
-    })
-    const until = Date.now() + START_MS
-    while (!(await accepts(this.port))) {
-      if (this.#process === undefined || Date.now() > until) throw new Error(`redis-server did not start:\n${this.#output}`)
-      await new Promise((resolve) => setTimeout(resolve, 20))
-    }
+  start(): Promise<void> {
+    return this.#process.start()
   }
 
   /** Ends the process (SIGKILL) and waits for it. */
-  async stop(): Promise<void> {
-    const child = this.#process
-    if (child === undefined) return
-    const exited = new Promise((resolve) => child.once('exit', resolve))
-    child.kill('SIGKILL')
-    await exited
-    this.#process = undefined
+  stop(): Promise<void> {
+    return this.#process.stop()
   }
 
   /** SIGSTOP: connections stay, nothing answers. */
   freeze(): void {
-    process.kill(this.pid, 'SIGSTOP')
+    process.kill(this.#process.pid, 'SIGSTOP')
   }
 
   thaw(): void {
-    process.kill(this.pid, 'SIGCONT')
+    process.kill(this.#process.pid, 'SIGCONT')
   }
 
   /** A client for the test's own hand, RESP2; disconnected with the server's end. */
@@ -222,15 +194,4 @@ async function listenArgs(options: RedisServerOptions, port: number, directory: 
 async function knowsAll(client: Redis, count: number): Promise<boolean> {
   const nodes = String(await client.call('CLUSTER', 'NODES'))
   return nodes.trim().split('\n').filter((line) => /\bconnected\b/.test(line) && /\d+-\d+/.test(line)).length === count
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: '127.0.0.1', port })
-    socket.once('error', () => resolve(false))
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-  })
 }

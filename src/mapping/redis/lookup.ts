@@ -86,6 +86,8 @@ export class RedisLookup implements MappingLookup {
   }
 
   lookup(identifier: string): Promise<string | undefined> {
+    // Half a surrogate pair would be sent as U+FFFD, and so find somebody else.
+    if (!this.#closed && !identifier.isWellFormed()) return Promise.resolve(undefined)
     return new Promise((resolve, reject) => {
       const connection = this.#pick()
       if (this.#closed) return reject(new SignalboxError('SOURCE_UNAVAILABLE', 'Redis: the source is closed'))

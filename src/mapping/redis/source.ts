@@ -9,10 +9,11 @@
 import { Cluster } from 'ioredis'
 import { SignalboxError } from '../../errors.ts'
 import { within } from '../deadline.ts'
-import { checkEntry, inBatches } from '../entry.ts'
+import { checkEntry } from '../entry.ts'
 import { Fingerprints } from '../fingerprints.ts'
-import { smallestBehind } from '../page.ts'
+import { compareBytes, smallestBehind } from '../page.ts'
 import type { ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
+import { spool } from '../spool.ts'
 import { summarise } from '../summary.ts'
 import { Tally } from '../tally.ts'
 import { makeWatchClient, RedisConnection } from './connection.ts'
@@ -50,6 +51,7 @@ export class RedisSource implements MappingSource {
   readonly #watch: RedisWatch | undefined
   #bulk: { connection: RedisConnection; keyspace: Keyspace } | undefined
   #listener: Listener | undefined
+  readonly #underWay = new Set<Promise<unknown>>()
   #closed = false
 
   constructor(options: RedisSourceOptions) {
@@ -86,6 +88,7 @@ export class RedisSource implements MappingSource {
 
   async put(identifier: string, destination: string): Promise<void> {
     checkEntry(identifier, destination)
+    this.#refuseClosed()
     const { waitReplicas, keyPrefix } = this.#options
     const { commands } = this.#writes
     const key = keyPrefix + identifier
@@ -97,6 +100,7 @@ export class RedisSource implements MappingSource {
   }
 
   async delete(identifier: string): Promise<boolean> {
+    this.#refuseClosed()
     const key = this.#options.keyPrefix + identifier
     if (this.#options.waitReplicas === 0) return (await this.#write('delete', this.#writes.commands.del(key))) > 0
     return (await this.#replicated(key, 'delete', (pipeline) => pipeline.del(key))) !== 0
@@ -117,19 +121,20 @@ export class RedisSource implements MappingSource {
   }
 
   /**
-   * Merges, or replaces all keys under the prefix. Rejects with SOURCE_INVALID at an entry that can't be stored;
-   * what came before it is written.
+   * Merges, or replaces all keys under the prefix. All of it is read and checked before anything changes: a mistake
+   * (SOURCE_INVALID) or a broken stream changes nothing.
    */
   async import(mappings: AsyncIterable<Mapping> | Iterable<Mapping>, mode: 'merge' | 'replace'): Promise<ImportResult> {
     if (mode === 'replace' && this.#options.keyPrefix === '') {
       throw new SignalboxError('SOURCE_WRITE', 'Redis: replacing everything needs a key_prefix: without one it would remove foreign keys')
     }
+    await using spooled = await spool(mappings)
     const { connection, keyspace } = await this.#openBulk()
     const { keyPrefix } = this.#options
     const { commands } = connection
     const tally = new Tally()
     const imported = mode === 'replace' ? new Fingerprints() : undefined
-    for await (const batch of inBatches(mappings)) {
+    for await (const batch of spooled.batches()) {
       const before = await keyspace.destinations(batch.map(({ identifier }) => identifier))
       const writes: Promise<unknown>[] = []
       connection.gather()
@@ -157,9 +162,15 @@ export class RedisSource implements MappingSource {
     if (this.#closed) return
     this.#closed = true
     this.#watch?.close()
+    // What was accepted is brought to its end; each has its deadline.
+    await Promise.allSettled(this.#underWay)
     this.#bulk?.connection.close()
     this.#writes.close()
     await this.#lookup.close()
+  }
+
+  #refuseClosed(): void {
+    if (this.#closed) throw new SignalboxError('SOURCE_UNAVAILABLE', 'Redis: the source is closed')
   }
 
   async #removeOthers(keyspace: Keyspace, connection: RedisConnection, imported: Fingerprints, tally: Tally): Promise<void> {
@@ -216,18 +227,21 @@ export class RedisSource implements MappingSource {
 
   async #write<T>(doing: string, command: Promise<T>): Promise<T> {
     const { clock, lookupTimeout } = this.#options
+    const write = within(clock, lookupTimeout, `Redis: ${doing}`, command, () => this.#writes.remake(`no answer to ${doing}`))
+    this.#underWay.add(write)
     try {
-      return await within(clock, lookupTimeout, `Redis: ${doing}`, command, () => this.#writes.remake(`no answer to ${doing}`))
+      return await write
     } catch (error) {
-      if (this.#closed) throw new SignalboxError('SOURCE_UNAVAILABLE', 'Redis: the source is closed')
       const failure = redisFailure(error, doing)
       throw failure.code === 'SOURCE_UNAVAILABLE' && !this.#writes.ready ? this.#writes.unavailable() : failure
+    } finally {
+      this.#underWay.delete(write)
     }
   }
 
   /** A connection of its own, so that an export doesn't stand in the way of a write. Made when it is first needed. */
   async #openBulk(): Promise<{ connection: RedisConnection; keyspace: Keyspace }> {
-    if (this.#closed) throw new SignalboxError('SOURCE_UNAVAILABLE', 'Redis: the source is closed')
+    this.#refuseClosed()
     const { clock, keyPrefix, lookupTimeout } = this.#options
     if (this.#bulk === undefined) {
       const connection = this.#connect('signalbox-bulk', true)
@@ -271,7 +285,7 @@ export class RedisSource implements MappingSource {
 async function* filter(mappings: AsyncIterable<Mapping>, destination: string | undefined, after: string | undefined): AsyncGenerator<Mapping> {
   for await (const mapping of mappings) {
     if (destination !== undefined && mapping.destination !== destination) continue
-    if (after !== undefined && mapping.identifier <= after) continue
+    if (after !== undefined && compareBytes(mapping.identifier, after) <= 0) continue
     yield mapping
   }
 }

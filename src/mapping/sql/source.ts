@@ -1,0 +1,208 @@
+/**
+ * A database as the primary has it. It knows only the statements that the configuration gives it: `query` looks up,
+ * `upsertQuery` and `deleteQuery` together make it writable, `listQuery` makes everything possible that must see all
+ * mappings (export, summary, replacing imports). What it has no statement for is refused with SOURCE_READ_ONLY: guessing
+ * tables from a query would be pasting SQL together. Imports are one transaction.
+ */
+import { SignalboxError } from '../../errors.ts'
+import { MAPPING_BATCH } from '../../limits.ts'
+import { checkEntry } from '../entry.ts'
+import { Fingerprints } from '../fingerprints.ts'
+import type { ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
+import { spool } from '../spool.ts'
+import { summarise } from '../summary.ts'
+import { Tally } from '../tally.ts'
+import { destinationOf, isName, plainWords, SqlRefusal, textOf } from './connection.ts'
+import { openDatabase } from './database.ts'
+import { PostgresListener } from './listen.ts'
+import { SqlLookup, type SqlLookupOptions } from './lookup.ts'
+import { SqlPool, type Statements } from './pool.ts'
+import { parseSqlUrl } from './target.ts'
+
+export interface SqlSourceOptions extends SqlLookupOptions {
+  /** Bound to identifier and destination. */
+  readonly upsertQuery: string | undefined
+  /** Bound to the identifier. */
+  readonly deleteQuery: string | undefined
+  /**
+   * Bound to an identifier and a number: identifier and destination of the next so many mappings behind it, in order.
+   * Undefined: no export, no summary, no replacing.
+   */
+  readonly listQuery?: string | undefined
+  /** PostgreSQL channel. */
+  readonly listen: string | undefined
+  /** Milliseconds between two looks at the connection that listens. */
+  readonly heartbeat: number
+}
+
+type Listener = Parameters<MappingSource['onChange']>[0]
+type Writing = { readonly upsert: string; readonly remove: string }
+
+/** Connects, tries the query, starts to listen. Rejects with CONFIG_INVALID, SOURCE_UNAVAILABLE unless `allowUnavailable`. */
+export async function openSqlSource(options: SqlSourceOptions): Promise<SqlSource> {
+  const source = new SqlSource(options)
+  await source.open()
+  return source
+}
+
+export class SqlSource implements MappingSource {
+  readonly kind = 'sql'
+  readonly #options: SqlSourceOptions
+  readonly #pool: SqlPool
+  readonly #lookup: SqlLookup
+  readonly #listener: PostgresListener | undefined
+  #onChange: Listener | undefined
+  #closing: Promise<void> | undefined
+
+  constructor(options: SqlSourceOptions) {
+    this.#options = options
+    const { url, lookupTimeout: timeout, clock, connections, log, listen, heartbeat } = options
+    const database = openDatabase({ url, timeout, readOnly: !this.writable })
+    // An import or export holds one for as long as it takes.
+    this.#pool = new SqlPool({ database, size: Math.max(2, connections), clock, timeout })
+    this.#lookup = new SqlLookup(options, this.#pool)
+    if (listen === undefined) return
+    const server = parseSqlUrl(url)
+    if (server.kind !== 'postgres') throw new SignalboxError('CONFIG_INVALID', 'mapping.sql.listen: only PostgreSQL has channels')
+    const onChange: Listener = (change) => this.#onChange?.(change)
+    this.#listener = new PostgresListener({ server, channel: listen, clock, log, timeout, heartbeat, onChange })
+  }
+
+  async open(): Promise<void> {
+    await this.#lookup.open()
+    await this.#listener?.open()
+  }
+
+  get writable(): boolean {
+    return this.#options.upsertQuery !== undefined && this.#options.deleteQuery !== undefined
+  }
+
+  /** Whether changes that others make are seen at once. */
+  get watch(): 'off' | 'on' | 'unavailable' {
+    return this.#listener?.state ?? 'off'
+  }
+
+  lookup(identifier: string): Promise<string | undefined> {
+    return this.#lookup.lookup(identifier)
+  }
+
+  async put(identifier: string, destination: string): Promise<void> {
+    const { upsert } = this.#writing()
+    checkEntry(identifier, destination)
+    await this.#refusing('put', this.#pool.run('put', false, (connection) => connection.change(upsert, [identifier, destination])))
+  }
+
+  async delete(identifier: string): Promise<boolean> {
+    const { remove } = this.#writing()
+    const rows = await this.#refusing('delete', this.#pool.run('delete', false, (connection) => connection.change(remove, [identifier])))
+    return rows > 0
+  }
+
+  /** Nothing is kept here that could be re-read. */
+  reload(): Promise<ReloadResult> {
+    return Promise.resolve({ added: 0, changed: 0, removed: 0, invalidate: { all: false, identifiers: [] }, warnings: [] })
+  }
+
+  /** In the order of `listQuery`. Rejects with SOURCE_READ_ONLY without one. Each page is a statement of its own. */
+  async *export(options: { prefix?: string; destination?: string; after?: string; limit?: number } = {}): AsyncGenerator<Mapping> {
+    const { prefix = '', destination, after = '', limit = Infinity } = options
+    const list = this.#listing()
+    let given = 0
+    if (limit <= 0) return
+    const page = (from: string): Promise<Mapping[]> => {
+      return this.#refusing('export', this.#pool.run('export', true, (connection) => readPage(connection, list, from)))
+    }
+    for await (const mapping of eachPage(page, after)) {
+      if (!mapping.identifier.startsWith(prefix)) continue
+      if (destination !== undefined && mapping.destination !== destination) continue
+      yield mapping
+      if (++given >= limit) return
+    }
+  }
+
+  async import(mappings: AsyncIterable<Mapping> | Iterable<Mapping>, mode: 'merge' | 'replace'): Promise<ImportResult> {
+    const writing = this.#writing()
+    const list = mode === 'replace' ? this.#listing() : undefined
+    await using spooled = await spool(mappings)
+    const work = this.#pool.transaction('import', async (statements) => {
+      const tally = new Tally()
+      const imported = new Fingerprints()
+      for await (const batch of spooled.batches()) {
+        for (const { identifier, destination } of batch) {
+          const before = destinationOf(await statements.select(this.#options.query, [identifier]))
+          if (before !== destination) await statements.change(writing.upsert, [identifier, destination])
+          tally.count(identifier, before, destination)
+          if (list !== undefined) imported.add(identifier)
+        }
+      }
+      if (list !== undefined) await removeOthers(statements, { list, remove: writing.remove, imported, tally })
+      return tally.result()
+    })
+    return this.#refusing('import', work)
+  }
+
+  async summary(): Promise<ReadonlyMap<string, number>> {
+    return summarise(this.export())
+  }
+
+  onChange(listener: Listener): void {
+    this.#onChange = listener
+  }
+
+  /** Lets what was accepted finish. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= Promise.all([this.#listener?.close(), this.#lookup.close()]).then(() => {})
+    return this.#closing
+  }
+
+  #writing(): Writing {
+    const { upsertQuery: upsert, deleteQuery: remove } = this.#options
+    if (upsert !== undefined && remove !== undefined) return { upsert, remove }
+    throw new SignalboxError('SOURCE_READ_ONLY', 'the SQL source is read-only: upsert_query and delete_query make it writable')
+  }
+
+  #listing(): string {
+    const { listQuery } = this.#options
+    if (listQuery !== undefined) return listQuery
+    throw new SignalboxError('SOURCE_READ_ONLY', 'the SQL source can look mappings up but not list them: ask the database itself')
+  }
+
+  /** Where something was to be written, the server's no is SOURCE_WRITE. */
+  async #refusing<T>(doing: string, work: Promise<T>): Promise<T> {
+    try {
+      return await work
+    } catch (error) {
+      if (!(error instanceof SqlRefusal)) throw error
+      throw new SignalboxError(doing === 'export' ? 'SOURCE_UNAVAILABLE' : 'SOURCE_WRITE', `SQL: ${doing}: ${plainWords(error)}`)
+    }
+  }
+}
+
+async function readPage(statements: Pick<Statements, 'select'>, list: string, after: string): Promise<Mapping[]> {
+  const rows = await statements.select(list, [after, MAPPING_BATCH])
+  return rows.map(([identifier, destination]) => ({ identifier: textOf(identifier), destination: textOf(destination) }))
+}
+
+/** Everything behind `after`, page by page. A list that doesn't get on is the database's mistake, and would never end. */
+async function* eachPage(page: (after: string) => Promise<Mapping[]>, after: string): AsyncGenerator<Mapping> {
+  for (let from = after; ; ) {
+    const mappings = await page(from)
+    for (const mapping of mappings) {
+      if (mapping.destination !== '' && isName(mapping.destination)) yield mapping
+    }
+    const last = mappings.at(-1)?.identifier
+    if (last === undefined) return
+    if (last === from) throw new SignalboxError('SOURCE_INVALID', 'SQL: list_query repeats itself: it must give what is behind the identifier')
+    from = last
+  }
+}
+
+async function removeOthers(
+  statements: Statements,
+  { list, remove, imported, tally }: { list: string; remove: string; imported: Fingerprints; tally: Tally },
+): Promise<void> {
+  for await (const { identifier, destination } of eachPage((after) => readPage(statements, list, after), '')) {
+    if (imported.has(identifier)) continue
+    if ((await statements.change(remove, [identifier])) > 0) tally.count(identifier, destination, undefined)
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * SQLite: each connection is a thread that holds the database open (sqlite-tasks.ts). A statement that outlasts its
+ * deadline can only be ended with its thread; the next connection is a new one. Other programs may write to the file at
+ * any time; their locks are waited for within the deadline.
+ */
+import { fileURLToPath } from 'node:url'
+import { Piscina } from 'piscina'
+import { SqlRefusal, type Row, type SqlConnection, type SqlDatabase } from './connection.ts'
+import type { SqliteAnswer, SqliteTask } from './sqlite-tasks.ts'
+import type { SqlFile } from './target.ts'
+
+/** Run from source it is .ts, built it is .js. */
+const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
+const ENTRY = fileURLToPath(new URL(`../../../workers/mapping-sqlite.${EXTENSION}`, import.meta.url))
+/** Threads beyond two (one that reads while another writes) only wait for each other. */
+const THREADS = 2
+
+export function sqliteDatabase(file: SqlFile, timeout: number, readOnly: boolean): SqlDatabase {
+  return {
+    text: file.text,
+    most: THREADS,
+    async connect() {
+      const connection = new SqliteConnection({ path: file.path, readOnly, busyTimeout: Math.max(1, Math.floor(timeout * 0.8)) })
+      await connection.open()
+      return connection
+    },
+  }
+}
+
+class SqliteConnection implements SqlConnection {
+  readonly #pool = new Piscina({ filename: ENTRY, minThreads: 1, maxThreads: 1, recordTiming: false })
+  readonly #base: Pick<SqliteTask, 'path' | 'readOnly' | 'busyTimeout'>
+  #ended = false
+
+  constructor(base: Pick<SqliteTask, 'path' | 'readOnly' | 'busyTimeout'>) {
+    this.#base = base
+    // A thread that dies fails the task that it had; there is nobody else to tell.
+    this.#pool.on('error', () => {})
+  }
+
+  async open(): Promise<void> {
+    try {
+      await this.#run('open', '', [])
+    } catch (error) {
+      await this.close()
+      throw error
+    }
+  }
+
+  async select(statement: string, values: readonly (string | number)[]): Promise<readonly Row[]> {
+    return (await this.#run('select', statement, values)).rows
+  }
+
+  async change(statement: string, values: readonly string[]): Promise<number> {
+    return (await this.#run('change', statement, values)).changes
+  }
+
+  async begin(): Promise<void> {
+    // The lock for writing at once: taken later it can fail where waiting doesn't help.
+    await this.#run('exec', 'BEGIN IMMEDIATE', [])
+  }
+
+  async commit(): Promise<void> {
+    await this.#run('exec', 'COMMIT', [])
+  }
+
+  async rollback(): Promise<void> {
+    await this.#run('exec', 'ROLLBACK', [])
+  }
+
+  /** The thread ends with `destroy`, and the statement with it. */
+  cancel(): void {
+    this.destroy()
+  }
+
+  destroy(): void {
+    if (this.#ended) return
+    this.#ended = true
+    this.#pool.destroy().catch(() => {})
+  }
+
+  async close(): Promise<void> {
+    if (this.#ended) return
+    this.#ended = true
+    await this.#pool.close()
+  }
+
+  /** A file can't be lost by itself. */
+  onLost(): void {}
+
+  async #run(kind: SqliteTask['kind'], statement: string, values: readonly (string | number)[]): Promise<SqliteAnswer & { ok: true }> {
+    const task: SqliteTask = { ...this.#base, kind, statement, values }
+    const answer: SqliteAnswer = await this.#pool.run(task)
+    if (answer.ok) return answer
+    throw answer.lost ? new Error(answer.message) : new SqlRefusal(answer.code, answer.message)
+  }
+}
