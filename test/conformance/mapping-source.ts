@@ -27,6 +27,8 @@ export interface SourceSuite {
   make(options: { readonly watch: boolean }): Promise<SourceFixture>
   /** Whether exports come in order of the identifiers' bytes. */
   readonly ordered: boolean
+  /** False: the store has no way to tell of outside changes. Default true. */
+  readonly watchable?: boolean
 }
 
 const ODD_IDENTIFIERS = [
@@ -310,6 +312,7 @@ export function mappingSourceSuite(name: string, suite: SourceSuite): void {
     })
   })
 
+  if (suite.watchable === false) return
   describe(`a watching mapping source: ${name}`, () => {
     it('reports what somebody else changed, and not its own changes', async () => {
       const fixture = await suite.make({ watch: true })
