@@ -71,7 +71,7 @@ export class DemoImapServer {
     const session = new ImapSession(
       {
         write: (bytes) => void (socket.writable && socket.write(bytes)),
-        startTls: () => void upgrade(() => session.secured()),
+        startTls: () => upgrade(() => session.secured()),
         end: () => void socket.end(),
       },
       { name: this.#name, account: (user) => this.#accounts.get(user) },

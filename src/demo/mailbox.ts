@@ -71,6 +71,6 @@ export class Mailbox {
   }
 
   #changed(): void {
-    for (const callback of [...this.#watchers]) callback()
+    for (const callback of this.#watchers) callback()
   }
 }
