@@ -1,5 +1,5 @@
 /**
- * What travels over the cluster's IPC beside the actors' frames, and how: four envelopes, told apart by `t`. The channel
+ * What travels over the cluster's IPC beside the actors' frames, and how: a few envelopes, told apart by `t`. The channel
  * uses the advanced (structured clone) serialisation, so that frames go as bytes.
  */
 import type { Config } from '../config/config.ts'
@@ -41,7 +41,12 @@ export interface FramesEnvelope {
   readonly frames: Uint8Array[]
 }
 
-/** Worker → primary: actors are exported; the worker takes part in invalidations from now on. */
+/** Worker → primary: actors are exported; the worker must be told of every invalidation from now on. */
+export interface JoinedEnvelope {
+  readonly t: 'joined'
+}
+
+/** Worker → primary: it can serve connections, and listens where it listens itself. */
 export interface ReadyEnvelope {
   readonly t: 'ready'
 }
@@ -53,4 +58,4 @@ export interface FailedEnvelope {
 }
 
 export type ToWorker = StartEnvelope | ConnectionEnvelope | FramesEnvelope
-export type ToPrimary = ReadyEnvelope | FailedEnvelope | FramesEnvelope
+export type ToPrimary = JoinedEnvelope | ReadyEnvelope | FailedEnvelope | FramesEnvelope

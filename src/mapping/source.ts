@@ -52,6 +52,8 @@ export interface MappingMistake {
 export interface MappingSource extends MappingLookup {
   readonly kind: 'file' | 'redis' | 'sql'
   readonly writable: boolean
+  /** Whether changes that others make at the store are seen at once; absent: the source can't see them. */
+  readonly watch?: 'off' | 'on' | 'unavailable'
   /** Commits the mapping; resolves when a lookup that begins now sees it. */
   put(identifier: string, destination: string): Promise<void>
   /** Commits the removal. True when there was a mapping. */

@@ -40,12 +40,15 @@ export interface OperationsOptions {
   readonly limits: Limits
   readonly workers: () => readonly WorkerHandle[]
   readonly state: () => 'starting' | 'ready' | 'draining'
+  readonly watch: () => Stats['watch']
 }
 
 /** A rewrite of a large file may take seconds; the source has deadlines of its own. */
 const WRITE_DEADLINE_MS = 60_000
 const RELOAD_DEADLINE_MS = 120_000
 const ASK_MS = 2_000
+/** Codes after which nobody knows whether the write has happened. */
+const MAYBE_WRITTEN: ReadonlySet<string> = new Set(['SOURCE_TIMEOUT', 'SOURCE_UNAVAILABLE', 'SOURCE_NOT_REPLICATED', 'ACTOR_DEADLINE'])
 /** Over what the fleet waits for acknowledgements. */
 const FLEET_MARGIN_MS = 1_000
 
@@ -73,7 +76,7 @@ export class PrimaryOperations implements Operations {
 
   async stats(): Promise<Stats> {
     const { clock, config, limits, version } = this.#options
-    const workers = await this.#workerStats()
+    const [workers, fleet] = await Promise.all([this.#workerStats(), this.#options.fleet.ask({ type: 'status' }, ASK_MS)])
     const sum = (pick: (stats: WorkerStats) => number) => workers.reduce((total, stats) => total + pick(stats), 0)
     const hits = sum(({ resolver }) => resolver.hits)
     const misses = sum(({ resolver }) => resolver.misses)
@@ -91,9 +94,9 @@ export class PrimaryOperations implements Operations {
       audit_stale: sum(({ resolver }) => resolver.auditStale),
       workers: workers.length,
       instance: config.cluster.instance,
-      peers: [],
-      bus: 'none',
-      watch: 'off',
+      peers: fleet.peers.filter(({ lostAt }) => lostAt === undefined).map(({ instance }) => instance),
+      bus: fleet.bus,
+      watch: this.#options.watch(),
       uptime_s: Math.floor((clock.now() - this.#startedAt) / 1000),
       version,
     }
@@ -128,14 +131,18 @@ export class PrimaryOperations implements Operations {
   }
 
   async put(identifier: string, destination: string): Promise<Confirmation> {
-    await this.#options.mapping.ask({ type: 'put', identifier, destination }, WRITE_DEADLINE_MS)
-    return this.invalidate(identifier)
+    const lacking = await this.#options.fleet.ask({ type: 'lacking', destination }, ASK_MS)
+    if (lacking.length > 0) {
+      throw new SignalboxError('BUS_PEER_LACKS', `destination "${destination}" is not declared at ${lacking.join(', ')}`)
+    }
+    await this.#write(identifier, () => this.#options.mapping.ask({ type: 'put', identifier, destination }, WRITE_DEADLINE_MS))
+    return this.#changed([identifier])
   }
 
   async delete(identifier: string): Promise<{ readonly removed: boolean; readonly confirmation: Confirmation }> {
-    const removed = await this.#options.mapping.ask({ type: 'delete', identifier }, WRITE_DEADLINE_MS)
+    const removed = await this.#write(identifier, () => this.#options.mapping.ask({ type: 'delete', identifier }, WRITE_DEADLINE_MS))
     // Even when there was none: a cached route of one that somebody else removed goes too.
-    return { removed, confirmation: await this.invalidate(identifier) }
+    return { removed, confirmation: await this.#changed([identifier]) }
   }
 
   async reloadMappings(): Promise<ReloadAnswer> {
@@ -164,6 +171,23 @@ export class PrimaryOperations implements Operations {
 
   get #fleetDeadline(): number {
     return this.#options.config.cluster.ackTimeout + FLEET_MARGIN_MS
+  }
+
+  /** A write that failed may have happened all the same (no answer in time, not replicated): its route is void then too. */
+  async #write<A>(identifier: string, write: () => Promise<A>): Promise<A> {
+    try {
+      return await write()
+    } catch (thrown) {
+      const error = asSignalboxError(thrown)
+      if (MAYBE_WRITTEN.has(error.code)) await this.#changed([identifier])
+      throw error
+    }
+  }
+
+  /** Our own write is in force at the source: every instance invalidates; with a shared file it reads that again first. */
+  #changed(identifiers: readonly string[]): Promise<Confirmation> {
+    const reread = this.#options.config.mapping.file?.shared === true
+    return this.#options.fleet.ask({ type: 'invalidate', identifiers, reread }, this.#fleetDeadline)
   }
 
   #invalidateChanged(changed: Changed): Promise<Confirmation> {

@@ -1,28 +1,43 @@
 /**
  * The peers of an instance, as a table without clock or transport: who has been heard, at which sequence, who is lost. It
- * follows every sender's sequence and says when something may have been missed. Owned by the fleet actor.
+ * follows every sender's sequence and says when something may have been missed. What has left is remembered, so that a
+ * recorded frame can't bring it back, and what was forgotten or pushed out can't come back as if nothing had been missed.
+ * Bounded by BUS_PEERS. Owned by the fleet actor.
  */
 import type { BusHeader } from '../bus/frame.ts'
 import type { InstanceFacts } from '../bus/payload.ts'
+import { BUS_PEERS } from '../limits.ts'
 
-/** What a frame's header says about the frames before it. */
+/** What a frame's header says about the frames before it. All but `next` and `repeated` mean that something may be missing. */
 export type Continuity =
-  /** The next one, or the first of a peer that has just introduced itself. */
+  /** The next one, or the first that there is of a peer. */
   | 'next'
   /** Heard already: nothing new. */
   | 'repeated'
-  /** Some are missing, the sender has started anew, or it was never introduced: anything may have been missed. */
+  /** Numbers before it are missing. */
   | 'gap'
+  /** The sender has started anew; how its earlier life ended was not heard. */
+  | 'restarted'
+  /** Never heard before, and this is not its first frame. */
+  | 'stranger'
+  /** Of an epoch before the one that is followed: a replay, or the sender's clock was set back. Only asking it can tell. */
+  | 'older'
+  /** One more than can be followed. */
+  | 'untracked'
 
 export interface Peer {
   readonly instance: string
-  epoch: number
+  readonly epoch: number
   sequence: number
-  /** Clock time of its last frame. */
+  /** Clock time of its last frame that was new. */
   heard: number
+  /** It has answered a question of ours in this epoch: what is heard of it is no recording. */
+  proven: boolean
   facts: InstanceFacts | undefined
   /** Names of its destinations; undefined until it has said them. */
   destinations: ReadonlySet<string> | undefined
+  /** Whether its configuration was found to differ from ours. */
+  differs: boolean
   /** Clock time at which it was found silent; undefined while it is live. */
   lostAt: number | undefined
   /** Highest sequence of ours that it has acknowledged. */
@@ -30,8 +45,32 @@ export interface Peer {
   gaps: number
 }
 
+export interface Followed {
+  readonly continuity: Continuity
+  /** Undefined: the frame is of nobody who is followed. */
+  readonly peer: Peer | undefined
+  /** It was lost. */
+  readonly returned: boolean
+}
+
+/** The last that is known of one who isn't followed any more. */
+interface Ended {
+  readonly epoch: number
+  readonly sequence: number
+  /** It said bye, and nothing can have been missed after that. */
+  readonly bye: boolean
+}
+
 export class Peers {
+  readonly #limit: number
   readonly #peers = new Map<string, Peer>()
+  readonly #ended = new Map<string, Ended>()
+  /** Somebody's end without a bye is not remembered any more: whoever appears may be that one. */
+  #amnesia = false
+
+  constructor(limit = BUS_PEERS) {
+    this.#limit = limit
+  }
 
   get(instance: string): Peer | undefined {
     return this.#peers.get(instance)
@@ -46,50 +85,45 @@ export class Peers {
     return this.all().filter((peer) => peer.lostAt === undefined)
   }
 
-  /** Lost ones that may still serve what they have cached: an answer must name them. */
+  /** Those lost no longer than `memory` milliseconds ago: they may still serve what they have cached, and an answer must name them. */
   missed(now: number, memory: number): readonly Peer[] {
-    return this.all().filter((peer) => peer.lostAt !== undefined && now - peer.heard < memory)
+    return this.all().filter((peer) => peer.lostAt !== undefined && now - peer.lostAt <= memory)
   }
 
-  /** Takes note of a frame for all. Returns the peer and what its number means. */
-  follow(header: BusHeader, now: number): { readonly peer: Peer; readonly continuity: Continuity; readonly newEpoch: boolean; readonly returned: boolean } {
+  /** Takes note of a frame for all. */
+  follow(header: BusHeader, now: number): Followed {
     const known = this.#peers.get(header.instance)
-    if (known === undefined || known.epoch !== header.epoch) {
-      // An older epoch than the one that is followed: a frame that was long on its way.
-      if (known !== undefined && header.epoch < known.epoch) {
-        return { peer: known, continuity: 'repeated', newEpoch: false, returned: false }
-      }
-      const peer = newcomer(header, now)
-      if (known !== undefined) peer.gaps = known.gaps
-      this.#peers.set(header.instance, peer)
-      // The first frame of an epoch is its hello, number 1: with anything else we came late, or it restarted unheard.
-      const introduced = known === undefined && header.kind === 'hello' && header.sequence === 1
-      if (!introduced && known !== undefined) peer.gaps++
-      return { peer, continuity: introduced ? 'next' : 'gap', newEpoch: known !== undefined, returned: false }
+    if (known === undefined) return this.#appeared(header, now)
+    if (header.epoch < known.epoch) return { continuity: 'older', peer: known, returned: false }
+    if (header.epoch > known.epoch) {
+      return { continuity: 'restarted', peer: this.#replace(known, header, header.sequence, now), returned: false }
     }
+    // Anybody can repeat it: it is no sign of life.
+    if (header.sequence <= known.sequence) return { continuity: 'repeated', peer: known, returned: false }
+    const next = header.sequence === known.sequence + 1
     const returned = known.lostAt !== undefined
+    known.sequence = header.sequence
     known.heard = now
     known.lostAt = undefined
-    if (header.sequence <= known.sequence) return { peer: known, continuity: 'repeated', newEpoch: false, returned }
-    const next = header.sequence === known.sequence + 1
-    known.sequence = header.sequence
     if (!next) known.gaps++
-    return { peer: known, continuity: next ? 'next' : 'gap', newEpoch: false, returned }
+    return { continuity: next ? 'next' : 'gap', peer: known, returned }
   }
 
-  /** A frame to us alone: it says that the sender is there, and, being a welcome, from where to follow it. */
-  introduced(header: BusHeader, sequence: number, now: number): Peer {
+  /**
+   * A peer has answered a question of ours: this is its epoch, whatever was believed before, and `sequence` the last number
+   * that it has used. `missed`: frames of it may have gone by unheard. Undefined: one more than can be followed.
+   */
+  proven(header: BusHeader, sequence: number, now: number): { readonly peer: Peer; readonly missed: boolean } | undefined {
     const known = this.#peers.get(header.instance)
-    if (known !== undefined && known.epoch >= header.epoch) {
-      known.heard = now
-      known.lostAt = undefined
-      // Its sequence is followed on the channel for all: taking it from here could hide a gap.
-      return known
+    if (known !== undefined && known.epoch === header.epoch) {
+      // Its sequence is followed on the channel for all: taking it from here would hide a gap.
+      known.proven = true
+      return { peer: known, missed: false }
     }
-    const peer = newcomer(header, now)
-    peer.sequence = sequence
-    this.#peers.set(header.instance, peer)
-    return peer
+    const peer = known === undefined ? this.#admit(header, sequence, now) : this.#replace(known, header, sequence, now)
+    if (peer === undefined) return undefined
+    peer.proven = true
+    return { peer, missed: true }
   }
 
   /** Marks those lost that have been silent for `patience` milliseconds, and returns them. */
@@ -99,20 +133,81 @@ export class Peers {
     return lost
   }
 
-  /** It said bye, or an operator forgets it. False: not known. */
-  remove(instance: string): boolean {
-    return this.#peers.delete(instance)
+  /** It said bye. */
+  left(instance: string): void {
+    this.#end(instance, true)
+  }
+
+  /** An operator forgets it. False: not known. */
+  forget(instance: string): boolean {
+    return this.#end(instance, false)
+  }
+
+  #appeared(header: BusHeader, now: number): Followed {
+    const ended = this.#ended.get(header.instance)
+    if (ended !== undefined && header.epoch < ended.epoch) return { continuity: 'older', peer: undefined, returned: false }
+    const sameLife = ended?.epoch === header.epoch
+    if (ended !== undefined && sameLife && header.sequence <= ended.sequence) {
+      return { continuity: 'repeated', peer: undefined, returned: false }
+    }
+    const peer = this.#admit(header, header.sequence, now)
+    if (peer === undefined) return { continuity: 'untracked', peer, returned: false }
+    // The first frame of an epoch is its hello, number 1: with anything else we came late.
+    const first = header.kind === 'hello' && header.sequence === 1
+    if (ended === undefined) return { continuity: first && !this.#amnesia ? 'next' : 'stranger', peer, returned: false }
+    if (sameLife) return { continuity: 'gap', peer, returned: true }
+    return { continuity: first && ended.bye ? 'next' : 'restarted', peer, returned: false }
+  }
+
+  #admit(header: BusHeader, sequence: number, now: number): Peer | undefined {
+    if (this.#peers.size >= this.#limit && !this.#makeRoom()) return undefined
+    const peer = newcomer(header, sequence, now)
+    this.#ended.delete(header.instance)
+    this.#peers.set(header.instance, peer)
+    return peer
+  }
+
+  #replace(known: Peer, header: BusHeader, sequence: number, now: number): Peer {
+    const peer = newcomer(header, sequence, now)
+    peer.gaps = known.gaps + 1
+    this.#peers.set(header.instance, peer)
+    return peer
+  }
+
+  /** A name that was never more than a frame gives way; one that has answered us stays until an operator forgets it. */
+  #makeRoom(): boolean {
+    for (const peer of this.#peers.values()) if (peer.lostAt !== undefined && !peer.proven) return this.#end(peer.instance, false)
+    return false
+  }
+
+  #end(instance: string, bye: boolean): boolean {
+    const peer = this.#peers.get(instance)
+    if (peer === undefined) return false
+    this.#peers.delete(instance)
+    this.#ended.delete(instance)
+    this.#ended.set(instance, { epoch: peer.epoch, sequence: peer.sequence, bye })
+    if (this.#ended.size > this.#limit) {
+      // The oldest: a map keeps the order of insertion.
+      for (const [oldest, ended] of this.#ended) {
+        this.#ended.delete(oldest)
+        if (!ended.bye) this.#amnesia = true
+        break
+      }
+    }
+    return true
   }
 }
 
-function newcomer(header: BusHeader, now: number): Peer {
+function newcomer({ instance, epoch }: BusHeader, sequence: number, now: number): Peer {
   return {
-    instance: header.instance,
-    epoch: header.epoch,
-    sequence: header.sequence,
+    instance,
+    epoch,
+    sequence,
     heard: now,
+    proven: false,
     facts: undefined,
     destinations: undefined,
+    differs: false,
     lostAt: undefined,
     acknowledged: 0,
     gaps: 0,

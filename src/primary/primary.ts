@@ -16,7 +16,7 @@ import { startManagement } from '../management/server.ts'
 import type { ManagementServer } from '../management/server.ts'
 import { MappingOwner } from '../mapping/actor.ts'
 import type { MappingMessage } from '../mapping/actor.ts'
-import { openFileSource } from '../mapping/file/source.ts'
+import { openSource } from '../mapping/open.ts'
 import type { MappingSource } from '../mapping/source.ts'
 import { createAudit } from '../observe/audit.ts'
 import * as events from '../observe/events.ts'
@@ -207,16 +207,14 @@ export class Primary {
   }
 
   #openSource(): Promise<MappingSource> {
-    const { mapping, destinations } = this.#config
-    if (mapping.source !== 'file' || mapping.file === undefined) {
-      throw new SignalboxError('CONFIG_INVALID', `mapping source "${mapping.source}" is not available yet`)
-    }
-    return openFileSource({
-      config: mapping.file,
-      normalize: mapping.normalize,
+    const { mapping, destinations, cluster, log } = this.#config
+    return openSource({
+      mapping,
       destinations: destinations.map(({ name }) => name),
       clock: this.#clock,
-      warn: (message) => this.#log.warn({ event: 'mapping_warning' }, message),
+      log: this.#log,
+      redact: createRedactor(log),
+      heartbeat: cluster.heartbeat,
     })
   }
 
@@ -226,12 +224,12 @@ export class Primary {
     const published =
       'doubt' in change
         ? ref.ask({ type: 'doubt', reason: change.reason }, deadline)
-        : change.all
-          ? ref.ask({ type: 'invalidate-all' }, deadline)
-          : ref.ask({ type: 'invalidate', identifiers: change.identifiers }, deadline)
-    const count = 'doubt' in change ? 'doubt' : change.all ? 'all' : change.identifiers.length
+        : ref.ask({ type: 'local-change', changed: change }, deadline)
     published.then(
-      () => this.#log.info({ event: 'mapping_changed', accounts: count }, 'the mapping source was changed from outside'),
+      () => {
+        if ('doubt' in change) this.#log.warn({ event: 'mapping_doubt', reason: change.reason }, 'changes of the mapping source may have been missed')
+        else this.#log.debug({ event: 'mapping_changed', accounts: change.all ? 'all' : change.identifiers.length }, 'the mapping source was changed')
+      },
       (error: unknown) => this.#log.error({ event: 'unconfirmed', change: 'watch', error }, 'a change of the source was not confirmed in time'),
     )
   }
@@ -249,6 +247,7 @@ export class Primary {
       limits: this.#limits,
       workers: () => [...this.#workers.values()],
       state: () => this.#state,
+      watch: () => this.#source?.watch ?? 'off',
     })
     return startManagement({
       admin,
@@ -268,6 +267,12 @@ export class Primary {
         link.export('acceptor', this.#acceptorActor.ref)
         if (this.#mappingActor !== undefined) link.export('mapping', this.#mappingActor.ref)
       },
+      joined: ({ worker, link }) => {
+        this.#fleetActor.ref.tell({
+          type: 'joined',
+          member: { worker, resolver: link.remote('resolver'), sessions: link.remote('sessions') },
+        })
+      },
       ready: (handle) => this.#workerReady(handle),
       gone: (handle, exit) => this.#workerGone(handle, exit),
       stalled: ({ worker, pid }, ms) => {
@@ -279,14 +284,10 @@ export class Primary {
   }
 
   #workerReady(handle: WorkerHandle): void {
-    const { worker, pid, link } = handle
+    const { worker, pid } = handle
     this.#workers.set(worker, handle)
     // It was started with the verdicts of that moment.
     for (const verdict of this.#health.verdicts()) handle.control.tell({ type: 'verdict', verdict })
-    this.#fleetActor.ref.tell({
-      type: 'joined',
-      member: { worker, resolver: link.remote('resolver'), sessions: link.remote('sessions') },
-    })
     this.#acceptor.join({ worker, send: handle.sendConnection })
     events.workerReady(this.#log, { worker, pid })
     if (this.#workers.size >= this.#config.server.threads) this.#started?.()

@@ -23,7 +23,12 @@ import {
 } from '../limits.ts'
 import type { WorkerMessage } from '../worker/messages.ts'
 
-/** From a worker's channel: it takes part from now on. */
+/** From a worker's channel: it must be told of every change from now on. */
+export interface WorkerJoined extends Message {
+  readonly type: 'joined'
+  readonly worker: number
+}
+/** From a worker's channel: it can serve connections. */
 export interface WorkerReady extends Message {
   readonly type: 'ready'
   readonly worker: number
@@ -54,7 +59,7 @@ export interface Stop extends Question<true> {
   readonly type: 'stop'
   readonly grace: number
 }
-export type SupervisorMessage = WorkerReady | WorkerFailed | WorkerExited | PingAll | Respawn | Stop
+export type SupervisorMessage = WorkerJoined | WorkerReady | WorkerFailed | WorkerExited | PingAll | Respawn | Stop
 
 /** A worker as the rest of the primary reaches it. */
 export interface WorkerHandle {
@@ -68,6 +73,8 @@ export interface WorkerHandle {
 export interface Observer {
   /** Before anything is heard of the worker: export what it may reach. */
   starting(handle: WorkerHandle): void
+  /** It must be told of every change from now on. */
+  joined(handle: WorkerHandle): void
   ready(handle: WorkerHandle): void
   /** Its process and channel are gone. */
   gone(handle: WorkerHandle, exit: { readonly code: number | null; readonly signal: string | null; readonly expected: boolean }): void
@@ -130,6 +137,8 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
 
   receive(message: SupervisorMessage, reply: Reply): void {
     switch (message.type) {
+      case 'joined':
+        return this.#joined(message.worker)
       case 'ready':
         return this.#ready(message.worker)
       case 'failed':
@@ -192,6 +201,8 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
       switch (envelope.t) {
         case 'frames':
           return link.receive(envelope.frames)
+        case 'joined':
+          return self({ type: 'joined', worker })
         case 'ready':
           return self({ type: 'ready', worker })
         case 'failed':
@@ -232,6 +243,11 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
     })
     child.on('error', (error) => observer.invalid(worker, asSignalboxError(error)))
     post(child, this.#options.start(worker))
+  }
+
+  #joined(worker: number): void {
+    const station = this.#stations.get(worker)
+    if (station !== undefined) this.#options.observer.joined(station.handle)
   }
 
   #ready(worker: number): void {

@@ -5,29 +5,35 @@
  */
 import { Socket } from 'node:net'
 import { systemClock } from '../clock.ts'
-import type { ConnectionEnvelope, FramesEnvelope, StartEnvelope, ToPrimary, ToWorker } from '../cluster/channel.ts'
+import type { FramesEnvelope, StartEnvelope, ToPrimary, ToWorker } from '../cluster/channel.ts'
 import { asSignalboxError } from '../errors.ts'
+import { openLookup } from '../mapping/open.ts'
 import { createLog } from '../observe/log.ts'
 import type { Log } from '../observe/log.ts'
 import { dropPrivileges } from '../cluster/privileges.ts'
+import { createRedactor } from '../observe/redaction.ts'
 import { Worker } from './worker.ts'
 
 export function runWorker(): void {
   let worker: Worker | undefined
+  // What comes while the worker is being put together; nothing but pings and an early drain, since it hasn't joined yet.
+  let early: FramesEnvelope[] = []
   process.on('SIGINT', () => {})
   process.on('SIGTERM', () => {})
   process.on('SIGHUP', () => {})
   process.on('message', (envelope: ToWorker, handle: unknown) => {
-    if (envelope.t === 'start') worker = start(envelope)
-    else deliver(worker, envelope, handle)
+    if (envelope.t === 'start') {
+      start(envelope, (begun) => {
+        worker = begun
+        for (const waiting of early) begun.envelope(waiting, undefined)
+        early = []
+      })
+    } else if (worker !== undefined) worker.envelope(envelope, handle instanceof Socket ? handle : undefined)
+    else if (envelope.t === 'frames') early.push(envelope)
   })
 }
 
-function deliver(worker: Worker | undefined, envelope: ConnectionEnvelope | FramesEnvelope, handle: unknown): void {
-  worker?.envelope(envelope, handle instanceof Socket ? handle : undefined)
-}
-
-function start(envelope: StartEnvelope): Worker {
+function start(envelope: StartEnvelope, begun: (worker: Worker) => void): void {
   const { server } = envelope.config
   const log = createLog({
     level: server.logLevel,
@@ -40,7 +46,16 @@ function start(envelope: StartEnvelope): Worker {
   process.on('uncaughtExceptionMonitor', (error) => {
     log.logger.fatal({ event: 'worker_crashed', error }, 'a worker ends because of a mistake of ours')
   })
-  const worker = new Worker(envelope, {
+  begin(envelope, log, begun).catch((thrown: unknown) => fail(log, thrown))
+}
+
+async function begin(envelope: StartEnvelope, log: Log, begun: (worker: Worker) => void): Promise<void> {
+  const { config } = envelope
+  const lookup = await openLookup(
+    { mapping: config.mapping, clock: systemClock, log: log.logger, redact: createRedactor(config.log) },
+    config.server.threads,
+  )
+  const surroundings = {
     clock: systemClock,
     log,
     send,
@@ -48,9 +63,10 @@ function start(envelope: StartEnvelope): Worker {
     leave: () => process.disconnect?.(),
     dropTo: dropPrivileges,
     random: Math.random,
-  })
-  worker.begin().catch((thrown: unknown) => fail(log, thrown))
-  return worker
+  }
+  const worker = new Worker(envelope, surroundings, lookup)
+  begun(worker)
+  await worker.begin()
 }
 
 function send(envelope: ToPrimary): boolean {

@@ -6,7 +6,7 @@ import type { Socket } from 'node:net'
 import { Link } from '../actor/link.ts'
 import { spawn } from '../actor/actor.ts'
 import type { Behaviour, RunningActor } from '../actor/actor.ts'
-import type { Reply } from '../actor/message.ts'
+import type { ActorRef, Reply } from '../actor/message.ts'
 import type { Clock } from '../clock.ts'
 import type { Identity } from '../cluster/privileges.ts'
 import type { ConnectionEnvelope, FramesEnvelope, StartEnvelope, ToPrimary } from '../cluster/channel.ts'
@@ -17,6 +17,7 @@ import { normalizeIdentifier } from '../identity/identifier.ts'
 import { identify } from '../identity/identify.ts'
 import { plainAddress } from '../listener/address.ts'
 import type { MappingMessage } from '../mapping/actor.ts'
+import type { MappingLookup } from '../mapping/source.ts'
 import type { Log } from '../observe/log.ts'
 import { createRedactor } from '../observe/redaction.ts'
 import type { AcceptorMessage } from '../primary/handover-messages.ts'
@@ -52,6 +53,8 @@ export interface WorkerProcess {
 
 /** How long a refusal is delayed when the primary can't say. */
 const PENALTY_DEADLINE_MS = 1_000
+/** How long the primary may take to count a worker in. */
+const JOIN_DEADLINE_MS = 10_000
 /** How often a draining worker looks whether its sessions are gone. */
 const DRAIN_POLL_MS = 50
 
@@ -65,13 +68,15 @@ export class Worker implements Behaviour<WorkerMessage> {
   readonly #sessions = new Sessions()
   readonly #sessionsActor: RunningActor<SessionsMessage>
   readonly #health: HealthView
+  readonly #healthActor: ActorRef<HealthMessage>
   readonly #intake: Intake
   readonly #profiles: (SessionProfile | undefined)[]
   readonly #services: SessionServices
   readonly #sessionPrefix: string
   #draining = false
 
-  constructor(start: StartEnvelope, process: WorkerProcess) {
+  /** @param lookup what this worker asks by itself; undefined: it asks the primary */
+  constructor(start: StartEnvelope, process: WorkerProcess, lookup: MappingLookup | undefined) {
     this.#process = process
     this.#start = start
     const { clock, log } = process
@@ -94,11 +99,12 @@ export class Worker implements Behaviour<WorkerMessage> {
     }
 
     this.#catalogue = new Catalogue(config.destinations)
+    this.#healthActor = health
     this.#health = new HealthView(health, clock, start.verdicts)
     this.#resolver = new Resolver({
       mapping: config.mapping,
       clock,
-      source: remoteLookup(mapping, config.mapping.lookupTimeout),
+      source: lookup ?? remoteLookup(mapping, config.mapping.lookupTimeout),
       destinationId: (name) => this.#catalogue.idOf(name),
       destinationName: (id) => this.#catalogue.nameOf(id),
       defaultDestination: () => this.#idOf(config.routing.defaultDestination),
@@ -168,7 +174,11 @@ export class Worker implements Behaviour<WorkerMessage> {
   /** Tells the primary that this worker takes part, after listening where it listens itself. */
   async begin(): Promise<void> {
     const { config, identity } = this.#start
+    this.#process.send({ t: 'joined' })
     if (config.server.distribution === 'kernel') {
+      // The channel keeps the order: an answer says that the primary has counted this worker in. Not before that may a
+      // connection, and with it a lookup, come from the shared sockets.
+      await this.#healthActor.ask({ type: 'snapshot' }, JOIN_DEADLINE_MS)
       await this.#intake.listen(config.listeners, config.server.threads, (index) => {
         const profile = this.#profiles[index]
         return profile === undefined || profile.listener.tls === 'implicit' ? Buffer.alloc(0) : profile.factory.tooBusy
