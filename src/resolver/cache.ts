@@ -84,8 +84,16 @@ export class RouteCache {
     return this.#keys[Math.floor(random * this.#keys.length)]
   }
 
-  clear(): void {
-    this.#lru.clear()
+  /** A cache of another bound with the same entries, as many of the most recently used as fit. */
+  resized(max: number): RouteCache {
+    const other = new RouteCache(max)
+    // From the least recently used on, so that the order is kept.
+    for (const key of this.#lru.rkeys()) {
+      const slot = this.peek(key)
+      other.store(key, this.destination(slot), this.storedAt(slot), this.generation(slot))
+    }
+    other.evictions += this.evictions
+    return other
   }
 
   #claim(key: string): number {

@@ -20,6 +20,8 @@ export class Generations {
   // In the order of the bumps: a key that is bumped again moves to the end.
   readonly #keys = new Map<string, Bump>()
   #floor = 0
+  /** Clock time of the latest bump that is no longer remembered. */
+  #forgottenAt = Number.NEGATIVE_INFINITY
   #allVoid = 0
   #allVoidAt = Number.NEGATIVE_INFINITY
   #allDoubtful = 0
@@ -41,11 +43,6 @@ export class Generations {
   /** Entries stored under a smaller count are doubtful. */
   get allDoubtful(): number {
     return this.#allDoubtful
-  }
-
-  /** Accounts remembered now. */
-  get remembered(): number {
-    return this.#keys.size
   }
 
   invalidate(key: string, now: number): void {
@@ -85,7 +82,13 @@ export class Generations {
   settling(key: string, now: number, settle: number): boolean {
     if (now - this.#allVoidAt < settle) return true
     const bump = this.#keys.get(key)
-    return bump !== undefined && now - bump.at < settle
+    // One that was pushed out of the memory may have been this account's.
+    return bump === undefined ? now - this.#forgottenAt < settle : now - bump.at < settle
+  }
+
+  /** Whether an invalidation of this very account is remembered. */
+  remembers(key: string): boolean {
+    return this.#keys.has(key)
   }
 
   #forget(now: number): void {
@@ -93,6 +96,7 @@ export class Generations {
       if (this.#keys.size <= this.#remembered && now - bump.at <= INVALIDATION_MEMORY_MS) return
       this.#keys.delete(key)
       this.#floor = bump.generation
+      this.#forgottenAt = bump.at
     }
   }
 }

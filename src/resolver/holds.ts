@@ -8,7 +8,14 @@ import { HOLD_MS } from '../limits.ts'
 
 interface Held {
   readonly holds: Map<string, Timer>
-  readonly waiting: Set<() => void>
+  readonly waiting: Set<WaitingLogin>
+}
+
+/** A login that waits for the release of its account. */
+export interface WaitingLogin {
+  readonly proceed: () => void
+  /** False: its client has gone. */
+  readonly wanted: () => boolean
 }
 
 export class Holds {
@@ -58,19 +65,27 @@ export class Holds {
     if (held.holds.size > 0) return true
     this.#held.delete(key)
     this.#waiting -= held.waiting.size
-    for (const proceed of held.waiting) proceed()
+    for (const { proceed } of held.waiting) proceed()
     return true
   }
 
   /**
-   * Lets a login wait until its account is released; `proceed` is called then. False when the account isn't held or
-   * `max` logins wait already: look at `isHeld` first.
+   * Lets a login wait until its account is released; it proceeds then, in the order of coming. False when the account
+   * isn't held or `max` logins wait already, not counting those whose clients have gone: look at `isHeld` first.
    */
-  wait(key: string, max: number, proceed: () => void): boolean {
+  wait(key: string, max: number, login: WaitingLogin): boolean {
     const held = this.#held.get(key)
-    if (held === undefined || this.#waiting >= max) return false
-    held.waiting.add(proceed)
+    if (held === undefined) return false
+    if (this.#waiting >= max) this.#forgetUnwanted()
+    if (this.#waiting >= max) return false
+    held.waiting.add(login)
     this.#waiting++
     return true
+  }
+
+  #forgetUnwanted(): void {
+    for (const { waiting } of this.#held.values()) {
+      for (const login of waiting) if (!login.wanted() && waiting.delete(login)) this.#waiting--
+    }
   }
 }

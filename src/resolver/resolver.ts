@@ -81,7 +81,9 @@ export interface Audit extends Message {
 export interface Audited extends Message {
   readonly type: 'audited'
   readonly key: string
+  /** The count, and the clock time, at which the source was asked. */
   readonly generation: number
+  readonly asked: number
   readonly destination: string | undefined
 }
 
@@ -142,6 +144,8 @@ export interface ResolverOptions {
   /** [0, 1). */
   readonly random: () => number
   readonly report: ResolverReport
+  /** The memory of invalidations. Default: one of the size that limits.ts names. */
+  readonly generations?: Generations
 }
 
 /** What the operator is told. Each is called once per occurrence; the receiver limits the rate. */
@@ -160,7 +164,7 @@ export class Resolver implements Behaviour<ResolverMessage> {
   readonly #options: ResolverOptions
   readonly #clock: Clock
   #cache: RouteCache
-  readonly #generations = new Generations()
+  readonly #generations: Generations
   readonly #holds: Holds
   #pending = new Map<string, Pending>()
   readonly #failed = new LRUCache<string, number>({ max: 10_000 })
@@ -178,6 +182,7 @@ export class Resolver implements Behaviour<ResolverMessage> {
     this.#mapping = options.mapping
     this.#clock = options.clock
     this.#cache = new RouteCache(options.mapping.cacheMaxEntries)
+    this.#generations = options.generations ?? new Generations()
     this.#holds = new Holds(options.clock)
   }
 
@@ -220,9 +225,29 @@ export class Resolver implements Behaviour<ResolverMessage> {
     }
   }
 
-  /** A message found no room: whatever it was, something may have been missed. */
+  /** A message found no room: something may have been missed, or a lookup's waiters would wait for ever. */
   overflow(message: ResolverMessage): void {
-    if (message.type === 'invalidate' || message.type === 'invalidate-all' || message.type === 'doubt') this.#generations.doubtAll()
+    switch (message.type) {
+      case 'invalidate':
+      case 'invalidate-all':
+      case 'doubt':
+      case 'bus':
+        return this.#generations.doubtAll()
+      case 'looked-up':
+        if (this.#pending.get(message.pending.key) !== message.pending) return
+        return this.#answer(message.pending, unavailable('too many messages wait for the resolver'))
+      case 'resolve':
+      case 'inspect':
+      case 'hold':
+      case 'release':
+      case 'stats':
+      case 'audit':
+      case 'audited':
+        // Whoever asked is told that the mailbox is full; an audit can be missed.
+        return
+      default:
+        impossible(message)
+    }
   }
 
   /** A cache may be lost: begin with an empty one, under a new generation. */
@@ -285,9 +310,12 @@ export class Resolver implements Behaviour<ResolverMessage> {
   #resolve(message: Resolve, reply: Reply): void {
     const key = message.identifier
     if (this.#holds.isHeld(key)) {
-      const waits = this.#holds.wait(key, this.#options.loginHoldMax, () => {
-        // Whoever asked may have gone away meanwhile.
-        if (reply.wanted) this.#resolve(message, reply)
+      const waits = this.#holds.wait(key, this.#options.loginHoldMax, {
+        wanted: () => reply.wanted,
+        proceed: () => {
+          // Whoever asked may have gone away meanwhile.
+          if (reply.wanted) this.#resolve(message, reply)
+        },
       })
       if (!waits) reply.to(message, unavailable('too many logins are held back'))
       return
@@ -364,7 +392,8 @@ export class Resolver implements Behaviour<ResolverMessage> {
   #withoutSource(key: string, now: number): Route {
     const slot = this.#cache.find(key)
     if (slot < 0) {
-      if (this.#mapping.onFailure === 'default') {
+      // Of an account that was invalidated a route was known, even where its entry had no room in the cache.
+      if (this.#mapping.onFailure === 'default' && !this.#generations.remembers(key)) {
         return this.#route(key, NO_MAPPING, this.#generations.current, 'stale')
       }
       return unavailable('the mapping source cannot be asked')
@@ -422,8 +451,11 @@ export class Resolver implements Behaviour<ResolverMessage> {
       this.#failed.delete(key)
       const slot = this.#cache.peek(key)
       if (slot >= 0) this.#cache.void(slot)
-      // Where the unknown go to the default while the source fails, it must be remembered that this one is not unknown.
-      else if (this.#mapping.onFailure === 'default') this.#cache.store(key, VOID, now, this.#generations.current)
+      // Where the unknown go to the default while the source fails, it must be remembered that this one is not unknown;
+      // not at the price of a route, though, or an import would empty the cache: beyond that the generations remember.
+      else if (this.#mapping.onFailure === 'default' && this.#cache.size < this.#mapping.cacheMaxEntries) {
+        this.#cache.store(key, VOID, now, this.#generations.current)
+      }
     }
   }
 
@@ -444,22 +476,25 @@ export class Resolver implements Behaviour<ResolverMessage> {
     const slot = this.#cache.peek(key)
     if (slot < 0 || this.#state(slot, this.#clock.now()) !== 'fresh') return
     const generation = this.#generations.current
+    const asked = this.#clock.now()
     this.#options.source.lookup(key).then(
-      (destination) => this.#options.self({ type: 'audited', key, generation, destination }),
+      (destination) => this.#options.self({ type: 'audited', key, generation, asked, destination }),
       // A lookup for a login will tell of the outage; an audit has nothing to compare with then.
       () => {},
     )
   }
 
-  #compare({ key, generation, destination }: Audited): void {
+  #compare({ key, generation, asked, destination }: Audited): void {
     this.#audited++
     const now = this.#clock.now()
     const slot = this.#cache.peek(key)
     if (slot < 0 || this.#state(slot, now) !== 'fresh') return
     if (this.#generations.voidSince(key, generation) || this.#generations.doubtfulSince(generation)) return
+    // What was looked up since may be newer than the audit's answer.
+    if (this.#cache.storedAt(slot) > asked) return
     const stored = this.#numberOf(key, destination)
     const cached = this.#cache.destination(slot)
-    if (stored === cached || this.#cache.generation(slot) > generation) return
+    if (stored === cached) return
     this.#auditStale++
     this.#options.report.auditStale(key, this.#nameOf(cached), this.#nameOf(stored))
     this.#invalidate([key])
@@ -469,9 +504,8 @@ export class Resolver implements Behaviour<ResolverMessage> {
   reconfigure(mapping: MappingConfig): void {
     const resized = mapping.cacheMaxEntries !== this.#mapping.cacheMaxEntries
     this.#mapping = mapping
-    if (!resized) return
-    this.#cache = new RouteCache(mapping.cacheMaxEntries)
-    this.#generations.invalidateAll(this.#clock.now())
+    // The routes stay: a reload during an outage of the source must not make all accounts unknown.
+    if (resized) this.#cache = this.#cache.resized(mapping.cacheMaxEntries)
   }
 }
 
