@@ -70,6 +70,18 @@ export const MAILBOX = 65_536
 export const FRAME = 8 * 1024 * 1024
 /** Identifiers in one invalidation frame. */
 export const IDENTIFIERS_PER_FRAME = 10_000
+/** Peers that an instance follows, and as many that have left. A frame of one more makes routes doubtful. */
+export const BUS_PEERS = 1_024
+/** Changes that a peer hasn't acknowledged and that are counted. */
+export const BUS_OWED = 10_000
+/** Silent heartbeats that take an instance off the bus. */
+export const BUS_PATIENCE = 3
+/** Introductions that an instance answers between two of its heartbeats. */
+export const BUS_WELCOMES = 2_048
+/** A name or other short text in a bus frame. */
+export const BUS_TEXT = 256
+/** Published bytes that the bus's server has not taken yet; beyond that publishing fails at once. */
+export const BUS_BACKLOG = 32 * 1024 * 1024
 /** Invalidated keys whose generation a worker remembers; beyond that older routes in flight count as void. */
 export const INVALIDATIONS_REMEMBERED = 131_072
 /** How long a worker remembers an invalidated key's generation. */
@@ -86,6 +98,8 @@ export const HANDOVER_FRESH_MS = 400
 export const HANDOVER_DEADLINE_MS = 800
 /** How long an operator's hold of an account's logins lasts at most. */
 export const HOLD_MS = 120_000
+/** A connection that is being closed politely may take this long to send its last words. */
+export const LAST_WORDS_MS = 5_000
 /** Slow readers: what the bridge holds per direction at most. */
 export const BRIDGE_BUFFER = 65_536
 

@@ -9,7 +9,7 @@
  *   byte 3       length of the instance's name
  *   bytes 4-9    epoch: start of the sender, milliseconds since 1970, big endian
  *   bytes 10-15  sequence in that epoch, big endian; 0 in frames to one instance, which nobody else could follow
- *   then         the instance's name in UTF-8, the payload, the HMAC (32 bytes)
+ *   then         the instance's name in ASCII, the payload, the HMAC (32 bytes)
  */
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { decodePayload, encodePayload } from '../actor/frame.ts'
@@ -61,6 +61,11 @@ function isKind(kind: string): kind is BusKind {
   return Object.hasOwn(BUS_KINDS, kind)
 }
 
+/** Names end up in channels, logs and answers: visible ASCII, of a bounded length. Host names are. */
+export function isInstanceName(name: string): boolean {
+  return /^[\x21-\x7e]{1,128}$/.test(name)
+}
+
 export interface OutgoingFrame {
   readonly kind: BusKind
   readonly instance: string
@@ -69,12 +74,20 @@ export interface OutgoingFrame {
   readonly payload: unknown
 }
 
-/** @param channel the Redis channel, bound into the HMAC so that a frame can't be replayed on another */
+/**
+ * @param channel the Redis channel, bound into the HMAC so that a frame can't be replayed on another
+ * @throws SignalboxError CONFIG_INVALID for a name that no receiver would take, FRAME_INVALID for a payload that has no
+ * form or is too large
+ */
 export function encodeBusFrame(frame: OutgoingFrame, channel: string, secret: string | undefined): Buffer {
-  const name = Buffer.from(frame.instance, 'utf8')
-  if (name.length > 255) throw new SignalboxError('CONFIG_INVALID', "an instance's name has at most 255 bytes")
+  if (!isInstanceName(frame.instance)) {
+    throw new SignalboxError('CONFIG_INVALID', "an instance's name has 1 to 128 visible ASCII characters")
+  }
+  const name = Buffer.from(frame.instance, 'latin1')
   const payload = encodePayload(frame.payload)
-  const plain = Buffer.allocUnsafe(FIXED + name.length + payload.length)
+  const size = FIXED + name.length + payload.length
+  if (size + MAC > FRAME) throw new SignalboxError('FRAME_INVALID', `a bus frame of ${size} bytes is too large`)
+  const plain = Buffer.allocUnsafe(size)
   plain[0] = BUS_VERSION
   plain[1] = BUS_KINDS[frame.kind]
   plain[2] = secret === undefined ? 0 : AUTHENTICATED
@@ -96,7 +109,8 @@ export function decodeBusFrame(bytes: Buffer, channel: string, secret: string | 
   }
   const authenticated = ((bytes[2] ?? 0) & AUTHENTICATED) !== 0
   if (authenticated !== (secret !== undefined)) {
-    throw new SignalboxError('FRAME_INVALID', authenticated ? 'a bus frame is authenticated, this instance has no secret' : 'a bus frame is not authenticated')
+    const message = authenticated ? 'a bus frame is authenticated, this instance has no secret' : 'a bus frame is not authenticated'
+    throw new SignalboxError('FRAME_INVALID', message)
   }
   const end = authenticated ? bytes.length - MAC : bytes.length
   const name = FIXED + (bytes[3] ?? 0)
@@ -105,10 +119,12 @@ export function decodeBusFrame(bytes: Buffer, channel: string, secret: string | 
   if (secret !== undefined && !timingSafeEqual(bytes.subarray(end), mac(plain, channel, secret))) {
     throw new SignalboxError('FRAME_INVALID', 'a bus frame has a wrong HMAC')
   }
+  const instance = bytes.toString('latin1', FIXED, name)
+  if (!isInstanceName(instance)) throw new SignalboxError('FRAME_INVALID', "a bus frame has a sender's name that is none")
   const header: BusHeader = {
     version: bytes[0] ?? 0,
     kind: KINDS.get(bytes[1] ?? 0),
-    instance: bytes.toString('utf8', FIXED, name),
+    instance,
     epoch: bytes.readUIntBE(4, 6),
     sequence: bytes.readUIntBE(10, 6),
   }

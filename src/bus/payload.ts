@@ -3,7 +3,7 @@
  * does not fit is a FRAME_INVALID, and makes the receiver's routes doubtful.
  */
 import { SignalboxError } from '../errors.ts'
-import { IDENTIFIERS_PER_FRAME } from '../limits.ts'
+import { BUS_TEXT, HOLD_MS, IDENTIFIER, IDENTIFIERS_PER_FRAME } from '../limits.ts'
 import type { BusKind } from './frame.ts'
 
 /** Who an instance is: in hello, welcome and heartbeat. */
@@ -20,11 +20,29 @@ export interface ActiveHold {
   readonly ms: number
 }
 
+export interface Hello {
+  readonly kind: 'hello'
+  /** Chosen at random: a welcome that repeats it was sent after this hello, and is no replay. */
+  readonly question: number
+  readonly facts: InstanceFacts
+  readonly destinations: readonly string[]
+}
+
+/** The answer to a hello: who I am, and the holds in force. */
+export interface Welcome {
+  readonly kind: 'welcome'
+  readonly question: number
+  readonly facts: InstanceFacts
+  readonly destinations: readonly string[]
+  readonly holds: readonly ActiveHold[]
+  /** The last of mine that went to all, to follow from. */
+  readonly sequence: number
+}
+
 export type BusPayload =
-  /** I am here; tell me what is in force. */
-  | { readonly kind: 'hello'; readonly facts: InstanceFacts; readonly destinations: readonly string[] }
-  /** To a newcomer: who I am, and the holds in force. `sequence`: the last of mine, to follow from. */
-  | { readonly kind: 'welcome'; readonly facts: InstanceFacts; readonly destinations: readonly string[]; readonly holds: readonly ActiveHold[]; readonly sequence: number }
+  /** I am here; tell me who you are and what is in force. `question` comes back in the answer. */
+  | Hello
+  | Welcome
   | { readonly kind: 'heartbeat'; readonly facts: InstanceFacts }
   | { readonly kind: 'bye' }
   /** `reread`: the file is shared and has changed; read it again first. */
@@ -47,10 +65,16 @@ export function readPayload(kind: BusKind, payload: unknown): BusPayload {
   const fields: Fields = { ...payload }
   switch (kind) {
     case 'hello':
-      return { kind, facts: factsOf(kind, fields), destinations: texts(kind, fields, 'destinations') }
+      return {
+        kind,
+        question: whole(kind, fields, 'question'),
+        facts: factsOf(kind, fields),
+        destinations: texts(kind, fields, 'destinations'),
+      }
     case 'welcome':
       return {
         kind,
+        question: whole(kind, fields, 'question'),
         facts: factsOf(kind, fields),
         destinations: texts(kind, fields, 'destinations'),
         holds: list(kind, fields, 'holds').map((hold) => holdOf(kind, hold)),
@@ -61,15 +85,15 @@ export function readPayload(kind: BusKind, payload: unknown): BusPayload {
     case 'bye':
       return { kind }
     case 'invalidate':
-      return { kind, identifiers: texts(kind, fields, 'identifiers'), reread: fields['reread'] === true }
+      return { kind, identifiers: identifiers(kind, fields), reread: fields['reread'] === true }
     case 'invalidate-all':
       return { kind, reread: fields['reread'] === true }
     case 'kick':
-      return { kind, identifier: text(kind, fields, 'identifier') }
+      return { kind, identifier: identifier(kind, fields['identifier']) }
     case 'hold':
       return { kind, ...holdOf(kind, fields) }
     case 'release':
-      return { kind, identifier: text(kind, fields, 'identifier'), id: text(kind, fields, 'id') }
+      return { kind, identifier: identifier(kind, fields['identifier']), id: text(kind, fields, 'id') }
     case 'query':
       if (fields['what'] !== 'stats') throw invalid(kind, 'what')
       return { kind, question: whole(kind, fields, 'question'), what: 'stats' }
@@ -90,21 +114,37 @@ function factsOf(kind: BusKind, fields: Fields): InstanceFacts {
 function holdOf(kind: BusKind, hold: unknown): ActiveHold {
   if (typeof hold !== 'object' || hold === null) throw invalid(kind, 'holds')
   const fields: Fields = { ...hold }
-  return { identifier: text(kind, fields, 'identifier'), id: text(kind, fields, 'id'), ms: whole(kind, fields, 'ms') }
+  const ms = whole(kind, fields, 'ms')
+  if (ms > HOLD_MS) throw invalid(kind, 'ms')
+  return { identifier: identifier(kind, fields['identifier']), id: text(kind, fields, 'id'), ms }
 }
 
+/** What isn't a number or a short text, or is beyond the count of what an instance tells, is left out. */
 function statsOf(kind: BusKind, stats: unknown): Record<string, number | string> {
   if (typeof stats !== 'object' || stats === null) throw invalid(kind, 'stats')
-  const known: Record<string, number | string> = {}
-  for (const [name, value] of Object.entries(stats)) {
-    if (typeof value === 'number' || typeof value === 'string') known[name] = value
+  const known: [string, number | string][] = []
+  for (const [name, value] of Object.entries(stats).slice(0, BUS_TEXT)) {
+    if (name.length > BUS_TEXT) continue
+    if (typeof value === 'number' || (typeof value === 'string' && value.length <= BUS_TEXT)) known.push([name, value])
   }
-  return known
+  // Never by assignment: "__proto__" is a name like any other.
+  return Object.fromEntries(known)
+}
+
+/** Bounded as everywhere; whether it is one that a mapping could hold is nothing that a cache need know. */
+function identifier(kind: BusKind, value: unknown): string {
+  if (typeof value !== 'string' || value === '' || value.length > IDENTIFIER) throw invalid(kind, 'identifier')
+  if (value.length * 3 > IDENTIFIER && Buffer.byteLength(value) > IDENTIFIER) throw invalid(kind, 'identifier')
+  return value
+}
+
+function identifiers(kind: BusKind, fields: Fields): readonly string[] {
+  return list(kind, fields, 'identifiers').map((value) => identifier(kind, value))
 }
 
 function text(kind: BusKind, fields: Fields, name: string): string {
   const value = fields[name]
-  if (typeof value !== 'string' || value.length > 4096) throw invalid(kind, name)
+  if (typeof value !== 'string' || value.length > BUS_TEXT) throw invalid(kind, name)
   return value
 }
 
@@ -124,7 +164,7 @@ function list(kind: BusKind, fields: Fields, name: string): readonly unknown[] {
 function texts(kind: BusKind, fields: Fields, name: string): readonly string[] {
   const values = list(kind, fields, name)
   return values.map((value) => {
-    if (typeof value !== 'string') throw invalid(kind, name)
+    if (typeof value !== 'string' || value.length > BUS_TEXT) throw invalid(kind, name)
     return value
   })
 }

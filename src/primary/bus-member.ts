@@ -167,7 +167,7 @@ export class BusMember {
    * name), BUS_DOWN, or DRAINING when it was closed meanwhile. Nothing may be cached before it has resolved.
    */
   async join(): Promise<readonly ActiveHold[]> {
-    const { allowUnavailable = false, clock, cluster, transport, told } = this.#options
+    const { allowUnavailable = false, clock, transport, told } = this.#options
     if (this.#phase !== 'new') throw new SignalboxError('INTERNAL', 'the bus is joined once')
     this.#phase = 'joining'
     try {
@@ -187,17 +187,15 @@ export class BusMember {
       this.#downSince = clock.now()
       told.down(transport.trouble() ?? 'its own heartbeat has not come back')
     }
-    if (cluster.heartbeat > 0 && this.#welcomed.size > 0) return [...this.#welcomed.values()].flat()
-    return []
+    return [...this.#welcomed.values()].flat()
   }
 
   /** Publishes a change and waits for acknowledgements, at most ack_timeout. Names every peer that has not confirmed. Never rejects. */
   async publish(change: Change): Promise<readonly PeerOutcome[]> {
     const { clock, cluster, told } = this.#options
     const lost = this.#peers.missed(clock.now(), Math.max(this.#patience, cluster.busDownTtl))
-    const awaited = this.#peers.live().map(({ instance }) => instance)
     const sequence = this.#sequence + 1
-    const settled = this.#acknowledgements.expect(sequence, awaited)
+    const settled = this.#acknowledgements.expect(sequence, this.#peers.expect(sequence))
     const timer = clock.after(cluster.ackTimeout, () => this.#acknowledgements.settle(sequence), { keepAlive: true })
     this.#send(change, cluster.ackTimeout).then(
       () => {
@@ -257,15 +255,15 @@ export class BusMember {
   // ---- joining ----
 
   async #introduceOurselves(allowUnavailable: boolean): Promise<void> {
-    const { cluster, transport } = this.#options
-    if ((await this.#othersOn(this.#self)) > 0) {
+    const { cluster } = this.#options
+    const namesakes = await this.#othersOn(this.#self)
+    if (namesakes > 0 && this.#phase === 'joining') {
+      // Before anybody else hears of us: to the peers we would be the other one, started anew.
       this.#probe = randomInt(QUESTIONS)
       this.#sendTo(cluster.instance, this.#helloWith(this.#probe))
-      await this.#until(() => this.#twin, this.#patience)
-      if (this.#twin) {
-        throw new SignalboxError('BUS_REFUSED', `another live instance is named "${cluster.instance}": give this one a cluster.instance of its own`)
-      }
+      await this.#until(() => this.#twin, this.#patienceFor(namesakes))
     }
+    if (this.#twin) throw this.#nameTaken()
     this.#refuseIfClosed()
     this.#beating = this.#startBeating()
     try {
@@ -275,11 +273,19 @@ export class BusMember {
       throw error
     }
     const others = await this.#othersOn(this.#frames)
-    const patience = Number.isFinite(others) ? this.#patience : cluster.heartbeat
-    await this.#until(() => this.#up && this.#welcomed.size >= others, patience)
-    // One that had our name before us and was slow to say so.
-    if (this.#twin) throw new SignalboxError('BUS_REFUSED', `another live instance is named "${cluster.instance}"`)
-    void transport
+    const complete = (): boolean => this.#up && this.#welcomed.size >= others
+    await this.#until(() => this.#twin || complete(), this.#patienceFor(others))
+    if (this.#twin) throw this.#nameTaken()
+  }
+
+  /** Where nobody can say how many there are, everyone would wait the whole time. */
+  #patienceFor(others: number): number {
+    return Number.isFinite(others) ? this.#patience : this.#options.cluster.heartbeat
+  }
+
+  #nameTaken(): SignalboxError {
+    const { instance } = this.#options.cluster
+    return new SignalboxError('BUS_REFUSED', `another live instance is named "${instance}": give this one a cluster.instance of its own`)
   }
 
   /** Subscribers besides ourselves; infinitely many where that can't be told. */
@@ -306,5 +312,390 @@ export class BusMember {
 
   #refuseIfClosed(): void {
     if (this.#phase === 'closed') throw new SignalboxError('DRAINING', 'the bus was left while it was being joined')
+  }
+
+  // ---- what is sent ----
+
+  #startBeating(): Timer {
+    const { clock, cluster } = this.#options
+    this.#lastBeat = clock.now()
+    return clock.every(cluster.heartbeat, () => this.#beat())
+  }
+
+  #beat(): void {
+    const { clock, cluster, facts, told, transport } = this.#options
+    const now = clock.now()
+    // This process stood still: what the others said meanwhile is still to be read. Once: if it is always late, so be it.
+    this.#stalled = !this.#stalled && now - this.#lastBeat > 2 * cluster.heartbeat
+    this.#lastBeat = now
+    this.#welcomes = 0
+    if (this.#up && !this.#pulse.beats(now)) {
+      this.#up = false
+      this.#downSince = now
+      if (this.#phase === 'joined') told.down(transport.trouble() ?? 'its own heartbeat has not come back')
+    }
+    if (!this.#stalled) {
+      for (const { instance } of this.#peers.silent(now, this.#patience)) {
+        told.lost(instance)
+        this.#doubt(`peer ${instance} is gone without a bye`)
+      }
+    }
+    // That it doesn't come back is how a failure is noticed: there is nothing else to do about it.
+    this.#sendSign({ kind: 'heartbeat', facts: facts() }, cluster.heartbeat).catch(() => {})
+  }
+
+  /** To all: here we are. */
+  #hello(): Promise<void> {
+    const { clock, cluster } = this.#options
+    this.#greeting = { question: randomInt(QUESTIONS), at: clock.now(), answered: new Set() }
+    this.#saidHello = true
+    return this.#sendSign(this.#helloWith(this.#greeting.question), cluster.ackTimeout)
+  }
+
+  #helloAgain(): void {
+    this.#hello().catch((error: unknown) => this.#options.told.failed('hello', asSignalboxError(error, 'BUS_DOWN')))
+  }
+
+  /** To one whose epoch or destinations aren't known for sure; once per heartbeat. */
+  #question(instance: string): void {
+    const { clock, cluster } = this.#options
+    const now = clock.now()
+    const asked = this.#asked.get(instance)
+    if (asked !== undefined && now - asked.at < cluster.heartbeat) return
+    this.#asked.delete(instance)
+    if (this.#asked.size >= BUS_PEERS) {
+      // The oldest: a map keeps the order of insertion.
+      const [oldest] = this.#asked.keys()
+      if (oldest !== undefined) this.#asked.delete(oldest)
+    }
+    const question = randomInt(QUESTIONS)
+    this.#asked.set(instance, { question, at: now })
+    this.#sendTo(instance, this.#helloWith(question))
+  }
+
+  #helloWith(question: number): Hello {
+    const { facts, destinations } = this.#options
+    return { kind: 'hello', question, facts: facts(), destinations: destinations() }
+  }
+
+  #welcome(instance: string, question: number): void {
+    const { facts, destinations, holds } = this.#options
+    if (++this.#welcomes > BUS_WELCOMES) return
+    this.#sendTo(instance, {
+      kind: 'welcome',
+      question,
+      facts: facts(),
+      destinations: destinations(),
+      holds: holds().slice(0, IDENTIFIERS_PER_FRAME),
+      sequence: this.#sequence,
+    })
+  }
+
+  /** A frame whose return shows that we are on the bus. */
+  #sendSign(payload: BusPayload, deadline: number): Promise<void> {
+    const sent = this.#send(payload, deadline)
+    this.#pulse.sent(this.#sequence, this.#options.clock.now())
+    return sent
+  }
+
+  /** To all. Whatever becomes of it, its number is used up: peers will see that they have missed something. */
+  async #send(payload: BusPayload, deadline: number): Promise<void> {
+    const { cluster, epoch, transport } = this.#options
+    const { kind, ...fields } = payload
+    const sequence = ++this.#sequence
+    if (this.#phase === 'closed') throw new SignalboxError('BUS_DOWN', 'this instance has left the bus')
+    const bytes = encodeBusFrame({ kind, instance: cluster.instance, epoch, sequence, payload: fields }, this.#frames, cluster.secret)
+    this.counters.sent++
+    await transport.publish(this.#frames, bytes, deadline)
+  }
+
+  #sendTo(instance: string, payload: BusPayload): void {
+    this.#sendDirect(instance, payload).catch((error: unknown) => this.#options.told.failed(payload.kind, asSignalboxError(error, 'BUS_DOWN')))
+  }
+
+  async #sendDirect(instance: string, payload: BusPayload): Promise<void> {
+    const { cluster, epoch, transport } = this.#options
+    if (this.#phase === 'closed') return
+    const { kind, ...fields } = payload
+    const channel = this.#to(instance)
+    const bytes = encodeBusFrame({ kind, instance: cluster.instance, epoch, sequence: 0, payload: fields }, channel, cluster.secret)
+    this.counters.sent++
+    await transport.publish(channel, bytes, cluster.ackTimeout)
+  }
+
+  #to(instance: string): string {
+    return `${this.#options.cluster.channel}:to:${instance}`
+  }
+
+  // ---- what is received ----
+
+  #receive(channel: string, bytes: Buffer): void {
+    if (this.#phase === 'closed') return
+    this.counters.received++
+    let frame: BusFrame
+    try {
+      frame = decodeBusFrame(bytes, channel, this.#options.cluster.secret)
+    } catch (thrown) {
+      return this.#invalid(asSignalboxError(thrown).message)
+    }
+    if (frame.header.instance === this.#options.cluster.instance) return this.#ofOurName(channel, frame)
+    if (channel === this.#frames) this.#forAll(frame)
+    else this.#forUs(frame)
+  }
+
+  #resubscribed(): void {
+    if (this.#phase === 'closed') return
+    this.#doubt('the subscription to the bus was made anew')
+    if (this.#phase === 'joined' || this.#saidHello) this.#helloAgain()
+  }
+
+  #ofOurName(channel: string, { header, body }: BusFrame): void {
+    if (header.epoch === this.#options.epoch && header.sequence <= this.#sequence) {
+      // Only what everybody hears shows that everybody is heard.
+      if (channel === this.#frames) this.#ownReturned(header)
+      return
+    }
+    if (channel === this.#frames) return this.#twinHeard(header)
+    const payload = this.#read(header, body)
+    if (payload?.kind === 'hello') {
+      // Who was here first stays; of two that come at once, the one that started first.
+      const elder = this.#phase === 'joined' || this.#options.epoch < header.epoch
+      if (elder) this.#welcome(header.instance, payload.question)
+    } else if (payload?.kind === 'welcome' && payload.question === this.#probe) {
+      this.#twin = true
+      this.#progress()
+    }
+  }
+
+  #ownReturned({ sequence, kind }: BusHeader): void {
+    const { clock, told } = this.#options
+    this.#pulse.heard(sequence)
+    const now = clock.now()
+    if (this.#up || !this.#pulse.beats(now)) return
+    this.#up = true
+    if (this.#phase === 'joining') return this.#progress()
+    told.up((now - this.#downSince) / 1000)
+    this.#doubt('this instance was off the bus')
+    // A hello that has come back has just been heard by everybody.
+    if (kind !== 'hello') this.#helloAgain()
+  }
+
+  /** What another says under our name nobody can follow. While joining it may be a late word of our own former life. */
+  #twinHeard(header: BusHeader): void {
+    if (this.#phase !== 'joined') return
+    this.#doubt('somebody else sends under our name')
+    if (this.#twinEpoch === header.epoch) return
+    this.#twinEpoch = header.epoch
+    this.#options.told.twin()
+  }
+
+  #forAll({ header, body }: BusFrame): void {
+    const { clock, told } = this.#options
+    const { instance } = header
+    const { peer, continuity, returned } = this.#peers.follow(header, clock.now())
+    if (continuity === 'repeated') {
+      this.counters.repeated++
+      return
+    }
+    if (continuity !== 'next') {
+      this.#missed(continuity)
+      this.#doubt(WHY[continuity](instance))
+    }
+    if (continuity === 'older') return this.#question(instance)
+    if (peer === undefined) return
+    if (returned && peer.facts !== undefined) told.joined(instance)
+    const payload = this.#read(header, body)
+    if (payload === undefined) return
+    switch (payload.kind) {
+      case 'hello':
+        this.#introduce(peer, payload)
+        this.#welcome(instance, payload.question)
+        if (!peer.proven) this.#question(instance)
+        return
+      case 'heartbeat':
+        return this.#heartbeat(peer, payload.facts)
+      case 'bye':
+        this.#peers.left(instance)
+        this.#acknowledgements.left(instance)
+        return told.left(instance)
+      case 'kick':
+      case 'hold':
+      case 'release':
+        if (!peer.proven) return this.#refuse(payload, instance)
+        return this.#obey(payload, header)
+      case 'invalidate':
+      case 'invalidate-all':
+        return this.#obey(payload, header)
+      case 'welcome':
+      case 'query':
+      case 'answer':
+      case 'acknowledge':
+        return this.#invalid(`a frame of kind ${payload.kind} was sent to all`)
+    }
+  }
+
+  #forUs({ header, body }: BusFrame): void {
+    const { instance } = header
+    const payload = this.#read(header, body)
+    if (payload === undefined) return
+    switch (payload.kind) {
+      case 'hello':
+        return this.#welcome(instance, payload.question)
+      case 'welcome':
+        return this.#welcomeFrom(header, payload)
+      case 'acknowledge':
+        return this.#acknowledged(header, payload)
+      case 'query':
+        return this.#answer(instance, payload.question)
+      case 'answer': {
+        const asked = this.#questions.get(payload.question)
+        if (asked?.instance === instance) asked.settle(payload.stats)
+        else this.counters.repeated++
+        return
+      }
+      case 'heartbeat':
+      case 'bye':
+      case 'kick':
+      case 'hold':
+      case 'release':
+      case 'invalidate':
+      case 'invalidate-all':
+        return this.#invalid(`a frame of kind ${payload.kind} was sent to one`)
+    }
+  }
+
+  #read(header: BusHeader, body: BusFrame['body']): BusPayload | undefined {
+    try {
+      if (!body.ok) throw body.error
+      if (header.kind === undefined) throw new SignalboxError('FRAME_INVALID', 'a bus frame has an unknown kind')
+      return readPayload(header.kind, body.payload)
+    } catch (thrown) {
+      this.#invalid(asSignalboxError(thrown).message)
+      return undefined
+    }
+  }
+
+  #welcomeFrom(header: BusHeader, welcome: Welcome): void {
+    const { clock } = this.#options
+    const { instance } = header
+    if (!this.#isAnswer(instance, welcome.question)) {
+      this.counters.repeated++
+      return
+    }
+    const known = this.#peers.proven(header, welcome.sequence, clock.now())
+    if (known === undefined) return this.#doubt(WHY.untracked(instance))
+    if (known.missed) {
+      this.#missed('stranger')
+      this.#doubt(WHY.stranger(instance))
+    }
+    this.#introduce(known.peer, welcome)
+    if (this.#phase === 'joining') {
+      this.#welcomed.set(instance, welcome.holds)
+      return this.#progress()
+    }
+    for (const hold of welcome.holds) this.#obeyHold({ kind: 'hold', ...hold })
+  }
+
+  /** Each question is answered once by each, in good time. */
+  #isAnswer(instance: string, question: number): boolean {
+    if (this.#asked.get(instance)?.question === question) return this.#asked.delete(instance)
+    const { at, answered } = this.#greeting
+    if (this.#greeting.question !== question || answered.has(instance) || answered.size >= BUS_PEERS) return false
+    if (this.#options.clock.now() - at > this.#patience) return false
+    answered.add(instance)
+    return true
+  }
+
+  #introduce(peer: Peer, { facts, destinations }: Hello | Welcome): void {
+    const first = peer.facts === undefined
+    peer.destinations = new Set(destinations)
+    if (first) this.#options.told.joined(peer.instance)
+    this.#compare(peer, facts)
+  }
+
+  #heartbeat(peer: Peer, facts: InstanceFacts): void {
+    // What is not known of it, or has changed since, is asked for.
+    if (!peer.proven || peer.facts === undefined || peer.facts.digest !== facts.digest) this.#question(peer.instance)
+    if (peer.facts !== undefined) this.#compare(peer, facts)
+  }
+
+  #compare(peer: Peer, facts: InstanceFacts): void {
+    const differs = facts.digest !== this.#options.facts().digest
+    if (differs && !peer.differs) this.#options.told.differs(peer.instance)
+    peer.differs = differs
+    peer.facts = facts
+  }
+
+  /** Not confirmed, so that its sender names us; it may be a recording of its last life. */
+  #refuse(change: Change, instance: string): void {
+    this.#question(instance)
+    this.#options.told.failed(change.kind, new SignalboxError('FRAME_INVALID', `peer ${instance} has not answered yet whether it is there`))
+  }
+
+  #obey(change: Change, { instance, epoch, sequence }: BusHeader): void {
+    const { obey, told } = this.#options
+    obey(change).then(
+      (count) => this.#sendTo(instance, { kind: 'acknowledge', epoch, sequence, count }),
+      // No acknowledgement is the answer.
+      (error: unknown) => told.failed(change.kind, asSignalboxError(error)),
+    )
+  }
+
+  #obeyHold(hold: Change): void {
+    const { obey, told } = this.#options
+    obey(hold).catch((error: unknown) => told.failed(hold.kind, asSignalboxError(error)))
+  }
+
+  #acknowledged({ instance }: BusHeader, { epoch, sequence, count }: Extract<BusPayload, { kind: 'acknowledge' }>): void {
+    // To a former life of ours, or to nothing that we have said.
+    if (epoch !== this.#options.epoch || sequence > this.#sequence) {
+      this.counters.repeated++
+      return
+    }
+    this.#peers.acknowledged(instance, sequence)
+    this.#acknowledgements.acknowledged(instance, sequence, count)
+  }
+
+  /** One gathering of statistics serves all who ask meanwhile. */
+  #answer(instance: string, question: number): void {
+    const { stats, told } = this.#options
+    if (this.#peers.get(instance) === undefined) return
+    const gathering = this.#askers.size > 0
+    this.#askers.set(instance, question)
+    if (gathering) return
+    stats().then(
+      (answered) => {
+        for (const [asker, asked] of this.#askers) this.#sendTo(asker, { kind: 'answer', question: asked, stats: answered })
+        this.#askers.clear()
+      },
+      (error: unknown) => {
+        this.#askers.clear()
+        told.failed('query', asSignalboxError(error))
+      },
+    )
+  }
+
+  // ---- doubt ----
+
+  #missed(continuity: Continuity): void {
+    const counts = continuity === 'gap' || continuity === 'restarted' || continuity === 'stranger'
+    if (counts && this.#phase !== 'joining') this.counters.gaps++
+  }
+
+  #invalid(reason: string): void {
+    this.counters.invalid++
+    this.#doubt(reason)
+  }
+
+  /**
+   * Once per turn of the event loop: what comes in one piece was sent before any cache could have asked again after the
+   * first doubt, so that one doubt covers it all; and a flood of frames must not become a flood of messages to the workers.
+   */
+  #doubt(reason: string): void {
+    if (this.#doubted || this.#phase !== 'joined') return
+    this.#doubted = true
+    queueMicrotask(() => (this.#doubted = false))
+    this.counters.doubts++
+    this.#options.doubt(reason)
   }
 }

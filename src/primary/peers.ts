@@ -6,7 +6,7 @@
  */
 import type { BusHeader } from '../bus/frame.ts'
 import type { InstanceFacts } from '../bus/payload.ts'
-import { BUS_PEERS } from '../limits.ts'
+import { BUS_OWED, BUS_PEERS } from '../limits.ts'
 
 /** What a frame's header says about the frames before it. All but `next` and `repeated` mean that something may be missing. */
 export type Continuity =
@@ -42,7 +42,13 @@ export interface Peer {
   lostAt: number | undefined
   /** Highest sequence of ours that it has acknowledged. */
   acknowledged: number
+  /** Changes of ours in its life here that it has not acknowledged, the last BUS_OWED at most. */
+  readonly unacknowledged: number
   gaps: number
+}
+
+interface Known extends Peer {
+  readonly owed: Set<number>
 }
 
 export interface Followed {
@@ -63,7 +69,7 @@ interface Ended {
 
 export class Peers {
   readonly #limit: number
-  readonly #peers = new Map<string, Peer>()
+  readonly #peers = new Map<string, Known>()
   readonly #ended = new Map<string, Ended>()
   /** Somebody's end without a bye is not remembered any more: whoever appears may be that one. */
   #amnesia = false
@@ -133,6 +139,31 @@ export class Peers {
     return lost
   }
 
+  /** A change of ours is about to be sent: those who must acknowledge it. */
+  expect(sequence: number): readonly string[] {
+    const instances: string[] = []
+    for (const { instance, lostAt, owed } of this.#peers.values()) {
+      if (lostAt !== undefined) continue
+      instances.push(instance)
+      owed.add(sequence)
+      if (owed.size <= BUS_OWED) continue
+      // The oldest: a set keeps the order of insertion.
+      for (const oldest of owed) {
+        owed.delete(oldest)
+        break
+      }
+    }
+    return instances
+  }
+
+  /** A peer has acknowledged a change of ours. */
+  acknowledged(instance: string, sequence: number): void {
+    const peer = this.#peers.get(instance)
+    if (peer === undefined) return
+    peer.owed.delete(sequence)
+    if (sequence > peer.acknowledged) peer.acknowledged = sequence
+  }
+
   /** It said bye. */
   left(instance: string): void {
     this.#end(instance, true)
@@ -159,7 +190,7 @@ export class Peers {
     return { continuity: first && ended.bye ? 'next' : 'restarted', peer, returned: false }
   }
 
-  #admit(header: BusHeader, sequence: number, now: number): Peer | undefined {
+  #admit(header: BusHeader, sequence: number, now: number): Known | undefined {
     if (this.#peers.size >= this.#limit && !this.#makeRoom()) return undefined
     const peer = newcomer(header, sequence, now)
     this.#ended.delete(header.instance)
@@ -167,7 +198,7 @@ export class Peers {
     return peer
   }
 
-  #replace(known: Peer, header: BusHeader, sequence: number, now: number): Peer {
+  #replace(known: Known, header: BusHeader, sequence: number, now: number): Known {
     const peer = newcomer(header, sequence, now)
     peer.gaps = known.gaps + 1
     this.#peers.set(header.instance, peer)
@@ -198,8 +229,10 @@ export class Peers {
   }
 }
 
-function newcomer({ instance, epoch }: BusHeader, sequence: number, now: number): Peer {
+function newcomer({ instance, epoch }: BusHeader, sequence: number, now: number): Known {
+  const owed = new Set<number>()
   return {
+    owed,
     instance,
     epoch,
     sequence,
@@ -210,6 +243,9 @@ function newcomer({ instance, epoch }: BusHeader, sequence: number, now: number)
     differs: false,
     lostAt: undefined,
     acknowledged: 0,
+    get unacknowledged() {
+      return owed.size
+    },
     gaps: 0,
   }
 }
