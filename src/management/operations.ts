@@ -62,6 +62,33 @@ export interface LookupAnswer extends Omit<WorkerLookup, 'worker'> {
   readonly workers: readonly WorkerLookup[]
 }
 
+/** One instance of the fleet as this one sees it. */
+export interface InstanceStatus {
+  readonly instance: string
+  /** `self`, `live`, or `lost`: silent without having said bye. */
+  readonly state: 'self' | 'live' | 'lost'
+  /** ISO time of its start. */
+  readonly started: string
+  readonly version: string
+  readonly workers: number
+  /** Digest of what must agree in a fleet, and whether it is ours. */
+  readonly digest: string
+  readonly digest_agrees: boolean
+  /** Seconds since it was last heard; 0 for ourselves. */
+  readonly last_heard_s: number
+  /** Its last frame that we have seen; for ourselves the last that we have sent. */
+  readonly sequence: number
+  /** Our frames that it has not acknowledged; null for ourselves. */
+  readonly lag: number | null
+  /** How often frames of it were missed. */
+  readonly gaps: number
+}
+
+export interface FleetAnswer {
+  readonly bus: 'none' | 'up' | 'down'
+  readonly instances: readonly InstanceStatus[]
+}
+
 export type ReloadAnswer =
   | {
       readonly ok: true
@@ -92,6 +119,10 @@ export interface Operations {
   /** Undefined: everything. */
   invalidate(identifier: string | undefined): Promise<Confirmation>
   kick(identifier: string): Promise<{ readonly kicked: number; readonly confirmation: Confirmation }>
+  /** This instance and its peers. */
+  fleet(): Promise<FleetAnswer>
+  /** Forgets a lost peer. False: there is none of that name, or it is live. */
+  forget(instance: string): Promise<boolean>
   /** Holds new logins of the account; resolves when every worker holds. */
   delay(identifier: string, seconds: number): Promise<Confirmation>
 }

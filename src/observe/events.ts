@@ -7,6 +7,12 @@ import type { Mechanism, ProtocolName } from '../config/config.ts'
 import type { SignalboxError } from '../errors.ts'
 import type { Logger } from './log.ts'
 
+/** All that the events of mapping sources need of a log; pino's logger fits. */
+export interface EventLog {
+  info(fields: object, sentence: string): void
+  warn(fields: object, sentence: string): void
+}
+
 /** What the lines of one session have in common. */
 export interface SessionFields {
   /** Identifier of the session, the same on all its lines. */
@@ -110,6 +116,36 @@ export function busRecovered(log: Logger, fields: { seconds: number }): void {
   log.info({ event: 'bus_recovered', ...fields }, 'the bus is back')
 }
 
+/** A bus that was derived from the source's URL refused us: this instance goes on alone. */
+export function busRefused(log: Logger, fields: { error: SignalboxError }): void {
+  log.warn({ event: 'bus_refused', code: fields.error.code, ...fields }, 'the bus refused this instance, which goes on alone')
+}
+
+/** Frames may have been missed: everything cached is looked up again. */
+export function busDoubt(log: Logger, fields: { reason: string }): void {
+  log.warn({ event: 'bus_doubt', ...fields }, 'changes of peers may have been missed')
+}
+
+/** Another live instance uses this one's name. */
+export function busTwin(log: Logger): void {
+  log.error({ event: 'bus_twin' }, 'another instance uses the name of this one')
+}
+
+/** A frame could not be sent or obeyed. */
+export function busFailed(log: Logger, fields: { what: string; error: SignalboxError }): void {
+  log.warn({ event: 'bus_failed', code: fields.error.code, ...fields }, 'a frame of the bus could not be sent or obeyed')
+}
+
+/** A peer said that it leaves. */
+export function peerLeft(log: Logger, fields: { peer: string }): void {
+  log.info({ event: 'peer_left', ...fields }, 'a peer left')
+}
+
+/** A peer's configuration differs in what must agree. */
+export function peerDiffers(log: Logger, fields: { peer: string }): void {
+  log.warn({ event: 'peer_differs', ...fields }, 'the configuration of a peer differs in what must agree')
+}
+
 export function peerJoined(log: Logger, fields: { peer: string }): void {
   log.info({ event: 'peer_joined', ...fields }, 'a peer joined')
 }
@@ -139,6 +175,114 @@ export function workerExited(
   fields: { worker: number; pid: number; exit_code?: number; signal?: string; expected: boolean; sessions: number },
 ): void {
   log[fields.expected ? 'info' : 'error']({ event: 'worker_exited', ...fields }, 'a worker ended')
+}
+
+/** A worker's event loop has not turned for `seconds`; it is killed and replaced. */
+export function workerStalled(log: Logger, fields: { worker: number; pid: number; seconds: number }): void {
+  log.error({ event: 'worker_stalled', ...fields }, 'a worker stands still and is replaced')
+}
+
+/** A worker's process could not begin to serve; it ends. */
+export function workerFailed(log: Logger, fields: { error: SignalboxError }): void {
+  log.fatal({ event: 'worker_failed', ...fields }, 'a worker cannot begin')
+}
+
+/** Something was thrown that nobody catches: a mistake of ours, after which the worker's process ends. */
+export function workerCrashed(log: Logger, fields: { error: unknown }): void {
+  log.fatal({ event: 'worker_crashed', ...fields }, 'a worker ends because of a mistake of ours')
+}
+
+/** The same in the primary: the whole instance ends. */
+export function primaryCrashed(log: Logger, fields: { error: unknown }): void {
+  log.fatal({ event: 'primary_crashed', ...fields }, 'the instance ends because of a mistake of ours')
+}
+
+/** An actor threw while it worked on a message of type `message`; it goes on with the next one. */
+export function actorCrashed(log: Logger, fields: { actor: string; message: string; error: SignalboxError }): void {
+  log.error({ event: 'actor_crashed', ...fields }, 'an actor crashed')
+}
+
+/** What came over the channel between primary and worker could not be read. `worker`: the one it came from, in the primary. */
+export function frameInvalid(log: Logger, fields: { worker?: number; error: SignalboxError }): void {
+  log.error({ event: 'frame_invalid', ...fields }, 'an unusable frame came from another process of this instance')
+}
+
+export interface ReadyFields {
+  readonly version: string
+  readonly instance: string
+  readonly workers: number
+  /** One text each: name, protocol, tls, addresses. */
+  readonly listeners: readonly string[]
+  /** Address of the management API; absent without one. */
+  readonly management?: string
+}
+
+/** Every listener takes connections. */
+export function instanceReady(log: Logger, fields: ReadyFields): void {
+  log.info({ event: 'ready', ...fields }, 'ready')
+}
+
+/** The instance was asked to end: no more connections, `sessions` may go on for `grace_seconds`. */
+export function instanceDraining(log: Logger, fields: { grace_seconds: number; sessions: number }): void {
+  log.info({ event: 'draining', ...fields }, 'shutting down')
+}
+
+export function instanceStopped(log: Logger): void {
+  log.info({ event: 'stopped' }, 'stopped')
+}
+
+/** The instance could not start, or can't go on; its process ends with status 1, or 2 for a mistake in configuration or mappings. */
+export function instanceFailed(log: Logger, fields: { error: SignalboxError }): void {
+  log.fatal({ event: 'failed', code: fields.error.code, ...fields }, 'the instance cannot go on')
+}
+
+/** The configuration is valid, but holds something that its author may not have meant. */
+export function configWarning(log: Logger, fields: { warning: string }): void {
+  log.warn({ event: 'config_warning', ...fields }, 'the configuration has a point to look at')
+}
+
+/** No certificate is configured: one was made for this run, which no client will trust. */
+export function selfSigned(log: Logger): void {
+  log.warn({ event: 'self_signed' }, 'no certificate is configured: a self-signed one was made')
+}
+
+/** A change is not in force in a worker of this instance (`worker`), or nobody knows where (a change that was watched). */
+export function changeUnconfirmed(log: Logger, fields: { worker?: number; change: string; error: unknown }): void {
+  log.error({ event: 'unconfirmed', ...fields }, 'a change was not confirmed in time')
+}
+
+/** The mapping file was read, and has something in it that somebody may not have meant. */
+export function mappingWarning(log: EventLog, fields: { warning: string }): void {
+  log.warn({ event: 'mapping_warning', ...fields }, 'the mapping file has a point to look at')
+}
+
+/** Somebody else changed the source, and the routes concerned are void. `accounts`: how many, or `all`. */
+export function mappingChanged(log: Logger, fields: { accounts: number | 'all' }): void {
+  log.debug({ event: 'mapping_changed', ...fields }, 'the mapping source was changed')
+}
+
+/** Changes may have been missed: every cached route is looked up again before it is used. */
+export function mappingDoubt(log: Logger, fields: { reason: string }): void {
+  log.warn({ event: 'mapping_doubt', ...fields }, 'changes of the mapping source may have been missed')
+}
+
+/** What the source holds for an account can't be a destination's name; the login got the temporary failure. Once a minute per account. */
+export function mappingUnreadable(log: EventLog, fields: { account?: string; reason: string }): void {
+  log.warn({ event: 'mapping_unreadable', ...fields }, 'a mapping cannot be read')
+}
+
+/** The watch over the source can't be set up: what others change there is seen when a cached route expires. */
+export function watchUnavailable(log: EventLog, fields: { reason: string }): void {
+  log.warn({ event: 'watch_unavailable', ...fields }, 'changes in the mapping source are not seen at once')
+}
+
+/** The watch over the source was lost; it is set up again. */
+export function watchLost(log: EventLog, fields: { reason: string }): void {
+  log.warn({ event: 'watch_lost', ...fields }, 'the watch over the mapping source was lost')
+}
+
+export function watchUp(log: EventLog): void {
+  log.info({ event: 'watch_up' }, 'changes in the mapping source are seen at once again')
 }
 
 /** A cached route differed from the source without an invalidation in flight; it has been corrected. */

@@ -153,6 +153,11 @@ export class BusMember {
     return this.#peers.all()
   }
 
+  /** Changes of ours that wait for a peer's acknowledgement. */
+  lag(instance: string): number {
+    return this.#acknowledgements.lag(instance)
+  }
+
   /** Peers that live and lack the destination. */
   lacking(destination: string): readonly string[] {
     return this.#peers

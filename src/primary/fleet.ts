@@ -116,7 +116,7 @@ export type FleetMessage =
 export interface FleetStatus {
   readonly bus: 'none' | 'up' | 'down'
   readonly sequence: number
-  readonly peers: readonly Peer[]
+  readonly peers: readonly (Peer & { readonly lag: number })[]
   readonly counters: BusCounters | undefined
 }
 
@@ -126,8 +126,8 @@ export interface FleetOptions {
   readonly ackTimeout: number
   /** A worker did not acknowledge in time. */
   readonly unconfirmed: (worker: number, what: string, error: SignalboxError) => void
-  /** Re-reads the shared file; undefined where the source isn't one. */
-  readonly reread: (() => Promise<unknown>) | undefined
+  /** Re-reads the shared file and says what is different in it; undefined where the source isn't one. */
+  readonly reread: (() => Promise<Changed>) | undefined
 }
 
 /** What the workers made of a change. */
@@ -241,8 +241,8 @@ export class Fleet implements Behaviour<FleetMessage> {
 
   #obey(message: Obey, reply: Reply): void {
     const reread = 'reread' in message.change && message.change.reread ? this.#options.reread : undefined
-    const before = reread === undefined ? Promise.resolve() : reread()
-    before.then(() => this.#here([message.change])).then(
+    const before = reread === undefined ? Promise.resolve([]) : reread().then((changed) => changesOf(changed, false))
+    before.then((others) => this.#here([message.change, ...others])).then(
       ({ workers, workersExpected, kicked }) => {
         if (workers >= workersExpected) reply.to(message, kicked)
         else reply.fail(new SignalboxError('ACTOR_DEADLINE', `${workersExpected - workers} workers did not obey in time`))
@@ -347,7 +347,7 @@ export class Fleet implements Behaviour<FleetMessage> {
   #status(): FleetStatus {
     const bus = this.#bus
     if (bus === undefined) return { bus: 'none', sequence: 0, peers: [], counters: undefined }
-    return { bus: bus.state, sequence: bus.sequence, peers: bus.peers(), counters: bus.counters }
+    return { bus: bus.state, sequence: bus.sequence, peers: bus.peers().map((peer) => ({ ...peer, lag: bus.lag(peer.instance) })), counters: bus.counters }
   }
 }
 

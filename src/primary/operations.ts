@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import type { ActorRef } from '../actor/message.ts'
+import type { InstanceFacts } from '../bus/payload.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import type { Catalogue } from '../destination/catalogue.ts'
@@ -13,6 +14,8 @@ import { DELAY_SECONDS } from '../limits.ts'
 import type {
   Confirmation,
   DestinationStatus,
+  FleetAnswer,
+  InstanceStatus,
   LookupAnswer,
   Operations,
   ReloadAnswer,
@@ -24,7 +27,7 @@ import type { Changed } from '../mapping/source.ts'
 import { mistakesOf } from '../mapping/mistakes.ts'
 import type { OpenRoute } from '../resolver/route.ts'
 import type { WorkerStats } from '../worker/messages.ts'
-import type { FleetMessage, Member } from './fleet.ts'
+import type { FleetMessage, FleetStatus, Member } from './fleet.ts'
 import type { HealthMessage } from './health.ts'
 import type { Limits } from './limits.ts'
 import type { WorkerHandle } from './supervisor.ts'
@@ -41,6 +44,10 @@ export interface OperationsOptions {
   readonly workers: () => readonly WorkerHandle[]
   readonly state: () => 'starting' | 'ready' | 'draining'
   readonly watch: () => Stats['watch']
+  /** What this instance tells its peers of itself. */
+  readonly facts: () => InstanceFacts
+  /** Start of this process, milliseconds since 1970. */
+  readonly epoch: number
 }
 
 /** A rewrite of a large file may take seconds; the source has deadlines of its own. */
@@ -164,6 +171,31 @@ export class PrimaryOperations implements Operations {
     return this.#options.fleet.ask({ type: 'kick', identifier }, this.#fleetDeadline)
   }
 
+  async fleet(): Promise<FleetAnswer> {
+    const { clock, config, facts, epoch, fleet } = this.#options
+    const { bus, peers, sequence } = await fleet.ask({ type: 'status' }, ASK_MS)
+    const own = facts()
+    const now = clock.now()
+    const self: InstanceStatus = {
+      instance: config.cluster.instance,
+      state: 'self',
+      started: new Date(epoch).toISOString(),
+      version: own.version,
+      workers: own.workers,
+      digest: own.digest,
+      digest_agrees: true,
+      last_heard_s: 0,
+      sequence,
+      lag: null,
+      gaps: 0,
+    }
+    return { bus, instances: [self, ...peers.map((peer) => statusOf(peer, own.digest, now))] }
+  }
+
+  forget(instance: string): Promise<boolean> {
+    return this.#options.fleet.ask({ type: 'forget', instance }, ASK_MS)
+  }
+
   delay(identifier: string, seconds: number): Promise<Confirmation> {
     const ms = Math.min(seconds, DELAY_SECONDS) * 1000
     return this.#options.fleet.ask({ type: 'hold', identifier, id: randomUUID(), ms }, this.#fleetDeadline)
@@ -229,6 +261,22 @@ export class PrimaryOperations implements Operations {
   async #workerStats(): Promise<readonly WorkerStats[]> {
     const answers = await Promise.allSettled(this.#options.workers().map(({ control }) => control.ask({ type: 'stats' }, ASK_MS)))
     return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
+  }
+}
+
+function statusOf(peer: FleetStatus['peers'][number], digest: string, now: number): InstanceStatus {
+  return {
+    instance: peer.instance,
+    state: peer.lostAt === undefined ? 'live' : 'lost',
+    started: new Date(peer.epoch).toISOString(),
+    version: peer.facts?.version ?? 'unknown',
+    workers: peer.facts?.workers ?? 0,
+    digest: peer.facts?.digest ?? 'unknown',
+    digest_agrees: peer.facts?.digest === digest,
+    last_heard_s: Math.round((now - peer.heard) / 100) / 10,
+    sequence: peer.sequence,
+    lag: peer.lag,
+    gaps: peer.gaps,
   }
 }
 

@@ -7,17 +7,19 @@
 import { randomBytes } from 'node:crypto'
 import { spawn } from '../actor/actor.ts'
 import type { RunningActor } from '../actor/actor.ts'
+import type { InstanceFacts } from '../bus/payload.ts'
 import type { Clock } from '../clock.ts'
 import type { StartEnvelope } from '../cluster/channel.ts'
 import type { AdminConfig, Config, ListenerConfig } from '../config/config.ts'
 import { Catalogue } from '../destination/catalogue.ts'
 import { SignalboxError } from '../errors.ts'
+import type { Stats } from '../management/operations.ts'
 import { startManagement } from '../management/server.ts'
 import type { ManagementServer } from '../management/server.ts'
 import { MappingOwner } from '../mapping/actor.ts'
 import type { MappingMessage } from '../mapping/actor.ts'
 import { openSource } from '../mapping/open.ts'
-import type { MappingSource } from '../mapping/source.ts'
+import type { Changed, MappingSource } from '../mapping/source.ts'
 import { createAudit } from '../observe/audit.ts'
 import * as events from '../observe/events.ts'
 import type { Logger } from '../observe/log.ts'
@@ -27,6 +29,8 @@ import { defaultKeyPair } from '../tls/certificates.ts'
 import type { KeyPair } from '../tls/certificates.ts'
 import { selfSigned } from '../tls/self-signed.ts'
 import { Acceptor } from './acceptor.ts'
+import type { BusMember } from './bus-member.ts'
+import { factsOf, joinBus } from './bus.ts'
 import { Fleet } from './fleet.ts'
 import type { FleetMessage } from './fleet.ts'
 import type { AcceptorMessage } from './handover-messages.ts'
@@ -55,6 +59,8 @@ export interface PrimaryOptions {
 
 /** How long the rest of the start may take after the first worker is forked. */
 const STOP_MARGIN_MS = 5_000
+/** Reading a large shared file again. */
+const REREAD_DEADLINE_MS = 60_000
 
 export class Primary {
   readonly #options: PrimaryOptions
@@ -66,7 +72,9 @@ export class Primary {
   readonly #limitsActor: RunningActor<LimitsMessage>
   readonly #health: Health
   readonly #healthActor: RunningActor<HealthMessage>
+  readonly #fleet: Fleet
   readonly #fleetActor: RunningActor<FleetMessage>
+  readonly #epoch: number
   readonly #acceptor: Acceptor
   readonly #acceptorActor: RunningActor<AcceptorMessage>
   readonly #supervisor: Supervisor
@@ -76,6 +84,7 @@ export class Primary {
   #mappingActor: RunningActor<MappingMessage> | undefined
   #source: MappingSource | undefined
   #management: ManagementServer | undefined
+  #bus: BusMember | undefined
   #fallback: KeyPair | undefined
   #identity: Identity | undefined
   #state: 'starting' | 'ready' | 'draining' = 'starting'
@@ -88,8 +97,9 @@ export class Primary {
     this.#config = config
     this.#clock = clock
     this.#log = log
+    this.#epoch = clock.wall()
     const onCrash = (name: string, type: string, error: SignalboxError) => {
-      log.error({ event: 'actor_crashed', actor: name, message: type, error }, 'an actor crashed')
+      events.actorCrashed(log, { actor: name, message: type, error })
     }
     this.#catalogue = new Catalogue(config.destinations)
     this.#limits = new Limits(config.limits, config.listeners, clock)
@@ -108,17 +118,15 @@ export class Primary {
       },
     })
     this.#healthActor = spawn(this.#health, { name: 'health', clock, onCrash })
-    this.#fleetActor = spawn(
-      new Fleet({
-        clock,
-        ackTimeout: config.cluster.ackTimeout,
-        reread: undefined,
-        unconfirmed: (worker, what, error) => {
-          log.error({ event: 'unconfirmed', worker, change: what, error }, 'a worker did not confirm a change in time')
-        },
-      }),
-      { name: 'fleet', clock, onCrash },
-    )
+    this.#fleet = new Fleet({
+      clock,
+      ackTimeout: config.cluster.ackTimeout,
+      reread: config.mapping.file?.shared === true ? () => this.#reread() : undefined,
+      unconfirmed: (worker, what, error) => {
+        events.changeUnconfirmed(log, { worker, change: what, error })
+      },
+    })
+    this.#fleetActor = spawn(this.#fleet, { name: 'fleet', clock, onCrash })
     this.#acceptor = new Acceptor({
       listeners: config.server.distribution === 'primary' ? config.listeners : [],
       clock,
@@ -154,11 +162,11 @@ export class Primary {
   async stop(grace: number): Promise<void> {
     if (this.#state === 'draining') return
     this.#state = 'draining'
-    this.#log.info({ event: 'draining', grace_seconds: grace / 1000, sessions: this.#limits.connections }, 'shutting down')
+    events.instanceDraining(this.#log, { grace_seconds: grace / 1000, sessions: this.#limits.connections })
     this.#acceptor.close()
     await this.#supervisorActor.ref.ask({ type: 'stop', grace }, grace + STOP_MARGIN_MS)
     await this.#closeAll()
-    this.#log.info({ event: 'stopped' }, 'stopped')
+    events.instanceStopped(this.#log)
   }
 
   /** Ends every session at once. */
@@ -171,14 +179,25 @@ export class Primary {
     this.#identity = await identityOf(config.server)
     if (config.tls.certificates.length === 0) {
       this.#fallback = await selfSigned([config.server.hostname ?? 'localhost', 'localhost', '127.0.0.1', '::1'], clock)
-      this.#log.warn({ event: 'self_signed' }, 'no certificate is configured: a self-signed one was made')
+      events.selfSigned(this.#log)
     }
     const source = await this.#openSource()
     this.#source = source
     this.#mappingActor = spawn(new MappingOwner(source), { name: 'mapping', clock })
     source.onChange((change) => this.#sourceChanged(change))
+    const operations = this.#makeOperations(this.#mappingActor)
+    this.#bus = await joinBus({
+      config,
+      clock,
+      log: this.#log,
+      epoch: this.#epoch,
+      facts: () => this.#facts(),
+      stats: async () => statsForPeers(await operations.stats()),
+      fleet: this.#fleet,
+      fleetRef: this.#fleetActor.ref,
+    })
     await this.#acceptor.listen()
-    if (config.admin !== undefined) this.#management = await this.#startManagement(config.admin, this.#mappingActor)
+    if (config.admin !== undefined) this.#management = await this.#startManagement(config.admin, operations)
     if (this.#identity !== undefined && config.server.distribution === 'primary') {
       dropPrivileges(this.#identity)
       await checkAccess(config)
@@ -193,17 +212,13 @@ export class Primary {
       await checkAccess(config)
     }
     this.#state = 'ready'
-    this.#log.info(
-      {
-        event: 'ready',
-        version: this.#options.version,
-        instance: config.cluster.instance,
-        workers: this.#supervisor.ready,
-        listeners: config.listeners.map(({ name, protocol, tls, bind }) => `${name}: ${protocol} ${tls} ${bind.map(({ text }) => text).join(' ')}`),
-        ...(this.#management === undefined ? {} : { management: `${this.#management.address.host}:${this.#management.address.port}` }),
-      },
-      'ready',
-    )
+    events.instanceReady(this.#log, {
+      version: this.#options.version,
+      instance: config.cluster.instance,
+      workers: this.#supervisor.ready,
+      listeners: config.listeners.map(({ name, protocol, tls, bind }) => `${name}: ${protocol} ${tls} ${bind.map(({ text }) => text).join(' ')}`),
+      ...(this.#management === undefined ? {} : { management: `${this.#management.address.host}:${this.#management.address.port}` }),
+    })
   }
 
   #openSource(): Promise<MappingSource> {
@@ -227,16 +242,15 @@ export class Primary {
         : ref.ask({ type: 'local-change', changed: change }, deadline)
     published.then(
       () => {
-        if ('doubt' in change) this.#log.warn({ event: 'mapping_doubt', reason: change.reason }, 'changes of the mapping source may have been missed')
-        else this.#log.debug({ event: 'mapping_changed', accounts: change.all ? 'all' : change.identifiers.length }, 'the mapping source was changed')
+        if ('doubt' in change) events.mappingDoubt(this.#log, { reason: change.reason })
+        else events.mappingChanged(this.#log, { accounts: change.all ? 'all' : change.identifiers.length })
       },
-      (error: unknown) => this.#log.error({ event: 'unconfirmed', change: 'watch', error }, 'a change of the source was not confirmed in time'),
+      (error: unknown) => events.changeUnconfirmed(this.#log, { change: 'watch', error }),
     )
   }
 
-  async #startManagement(admin: AdminConfig, mapping: RunningActor<MappingMessage>): Promise<ManagementServer> {
-    const pair = defaultKeyPair(this.#config.tls, this.#fallback, admin.certificate)
-    const operations = new PrimaryOperations({
+  #makeOperations(mapping: RunningActor<MappingMessage>): PrimaryOperations {
+    return new PrimaryOperations({
       config: this.#config,
       clock: this.#clock,
       version: this.#options.version,
@@ -247,8 +261,24 @@ export class Primary {
       limits: this.#limits,
       workers: () => [...this.#workers.values()],
       state: () => this.#state,
+      facts: () => this.#facts(),
+      epoch: this.#epoch,
       watch: () => this.#source?.watch ?? 'off',
     })
+  }
+
+  #facts(): InstanceFacts {
+    return factsOf(this.#config, this.#options.version, this.#supervisor.ready)
+  }
+
+  async #reread(): Promise<Changed> {
+    if (this.#mappingActor === undefined) throw new SignalboxError('INTERNAL', 'the mapping source is not open yet')
+    const { invalidate } = await this.#mappingActor.ref.ask({ type: 'reload' }, REREAD_DEADLINE_MS)
+    return invalidate
+  }
+
+  async #startManagement(admin: AdminConfig, operations: PrimaryOperations): Promise<ManagementServer> {
+    const pair = defaultKeyPair(this.#config.tls, this.#fallback, admin.certificate)
     return startManagement({
       admin,
       tls: { cert: pair.cert, key: pair.key },
@@ -276,9 +306,9 @@ export class Primary {
       ready: (handle) => this.#workerReady(handle),
       gone: (handle, exit) => this.#workerGone(handle, exit),
       stalled: ({ worker, pid }, ms) => {
-        this.#log.error({ event: 'worker_stalled', worker, pid, seconds: Math.round(ms / 1000) }, 'a worker stands still and is replaced')
+        events.workerStalled(this.#log, { worker, pid, seconds: Math.round(ms / 1000) })
       },
-      invalid: (worker, error) => this.#log.error({ event: 'frame_invalid', worker, error }, 'an unusable frame came from a worker'),
+      invalid: (worker, error) => events.frameInvalid(this.#log, { worker, error }),
       giveUp: (reason) => this.#giveUp(new SignalboxError('INTERNAL', reason)),
     }
   }
@@ -331,6 +361,7 @@ export class Primary {
     this.#acceptor.close()
     this.#supervisor.end()
     await this.#management?.close()
+    await this.#bus?.close()
     await this.#source?.close()
   }
 
@@ -346,4 +377,13 @@ export class Primary {
     const profile = { listener, capabilities, hostname: server.hostname, preauthBuffer: limits.preauthBuffer }
     return protocolByName(listener.protocol)?.prepare(profile).tooBusy ?? Buffer.alloc(0)
   }
+}
+
+/** What a peer may ask for: the figures, not the lists. */
+function statsForPeers(stats: Stats): Readonly<Record<string, number | string>> {
+  const figures: Record<string, number | string> = {}
+  for (const [name, value] of Object.entries(stats)) {
+    if (typeof value === 'number' || typeof value === 'string') figures[name] = value
+  }
+  return figures
 }

@@ -1,0 +1,90 @@
+/** This instance's way onto the bus: from the configuration to a member that the fleet actor speaks through. */
+import type { ActorRef } from '../actor/message.ts'
+import { configurationDigest } from '../bus/digest.ts'
+import type { InstanceFacts } from '../bus/payload.ts'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config/config.ts'
+import { asSignalboxError } from '../errors.ts'
+import type { SignalboxError } from '../errors.ts'
+import * as events from '../observe/events.ts'
+import type { Logger } from '../observe/log.ts'
+import { BusMember } from './bus-member.ts'
+import type { BusMemberOptions, BusReport } from './bus-member.ts'
+import type { Fleet, FleetMessage } from './fleet.ts'
+
+export interface BusSurroundings {
+  readonly config: Config
+  readonly clock: Clock
+  readonly log: Logger
+  readonly epoch: number
+  readonly facts: () => InstanceFacts
+  readonly stats: BusMemberOptions['stats']
+  readonly fleet: Fleet
+  readonly fleetRef: ActorRef<FleetMessage>
+}
+
+/** Over what the workers may take to obey. */
+const MARGIN_MS = 1_000
+
+/**
+ * Joins the bus that is configured; undefined: there is none, or a bus that nobody asked for by name refused us (a warning).
+ * Rejects with BUS_REFUSED or BUS_DOWN: then the instance must not start.
+ */
+export async function joinBus(surroundings: BusSurroundings): Promise<BusMember | undefined> {
+  const { config, clock, log, epoch, facts, stats, fleet, fleetRef } = surroundings
+  const { cluster, destinations, mapping } = config
+  if (cluster.bus === undefined) return undefined
+  const deadline = cluster.ackTimeout + MARGIN_MS
+  // The client of a bus is loaded by those who have one.
+  const { RedisTransport } = await import('../bus/redis.ts')
+  const member = new BusMember({
+    cluster,
+    clock,
+    transport: new RedisTransport({ url: cluster.bus, clock, heartbeat: cluster.heartbeat }),
+    epoch,
+    allowUnavailable: mapping.onFailureSet,
+    facts,
+    destinations: () => destinations.map(({ name }) => name),
+    holds: () => fleet.holds(),
+    stats,
+    obey: (change) => fleetRef.ask({ type: 'obey', change }, deadline),
+    doubt: (reason) => {
+      events.busDoubt(log, { reason })
+      fleetRef.ask({ type: 'doubt', reason }, deadline).catch((error: unknown) => events.changeUnconfirmed(log, { change: 'doubt', error: asSignalboxError(error) }))
+    },
+    told: report(log, fleetRef),
+  })
+  try {
+    fleet.attach(member, await member.join())
+    return member
+  } catch (thrown) {
+    const error = asSignalboxError(thrown, 'BUS_DOWN')
+    if (cluster.busExplicit || error.code !== 'BUS_REFUSED') throw error
+    events.busRefused(log, { error })
+    return undefined
+  }
+}
+
+/** What peers must agree on, and who we are. */
+export function factsOf(config: Config, version: string, workers: number): InstanceFacts {
+  return { digest: configurationDigest(config), version, workers }
+}
+
+function report(log: Logger, fleet: ActorRef<FleetMessage>): BusReport {
+  return {
+    up(seconds) {
+      events.busRecovered(log, { seconds: Math.round(seconds * 10) / 10 })
+      fleet.tell({ type: 'bus', up: true })
+    },
+    down(reason) {
+      events.busLost(log, { reason })
+      fleet.tell({ type: 'bus', up: false })
+    },
+    joined: (peer) => events.peerJoined(log, { peer }),
+    left: (peer) => events.peerLeft(log, { peer }),
+    lost: (peer) => events.peerLost(log, { peer, reason: 'silent for three heartbeats' }),
+    differs: (peer) => events.peerDiffers(log, { peer }),
+    twin: () => events.busTwin(log),
+    failed: (what: string, error: SignalboxError) => events.busFailed(log, { what, error }),
+  }
+}
