@@ -43,7 +43,7 @@ export interface FileSourceOptions {
  * a regular file; too large).
  */
 export async function openFileSource(options: FileSourceOptions): Promise<FileSource> {
-  const threads = new Threads()
+  const threads = new Threads(options.warn)
   try {
     const loaded = await threads.run('load', loadTask(options))
     await removeLeftovers(await realpath(options.config.path))
@@ -328,9 +328,8 @@ export class FileSource implements MappingSource {
     const cause = { cause: error }
     try {
       if ((await fingerprintAt(await this.#target())) === this.#fingerprint) {
-        return error.code === 'INTERNAL'
-          ? new SignalboxError('SOURCE_WRITE', `not written, nothing has changed: ${error.message}`, cause)
-          : error
+        if (error.code === 'SOURCE_WRITE' || error.code === 'SOURCE_INVALID') return error
+        return new SignalboxError('SOURCE_WRITE', `not written, nothing has changed: ${error.message}`, cause)
       }
       const { invalidate } = await this.#reload()
       this.#report(invalidate)

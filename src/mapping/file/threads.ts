@@ -1,6 +1,9 @@
 /**
  * The primary's side of the threads that work on mapping files. Two at most: a rewrite need not wait for a table that
  * is being built. They end when they have been idle for a while, which also lets go of the memory of replaced tables.
+ *
+ * A pool does not start another thread for a task that waited for one which died as it started: the task would wait
+ * for ever. Such a pool is given up with what waits in it, and the next task gets a new one.
  */
 import { fileURLToPath } from 'node:url'
 import { Piscina } from 'piscina'
@@ -13,22 +16,22 @@ const ENTRY = fileURLToPath(new URL(`../../../workers/mapping-file.${EXTENSION}`
 const IDLE_MS = 2_000
 
 export class Threads {
-  readonly #pool = new Piscina({
-    filename: ENTRY,
-    minThreads: 0,
-    maxThreads: 2,
-    idleTimeout: IDLE_MS,
-    recordTiming: false,
-  })
+  readonly #warn: (message: string) => void
+  #pool: Piscina
 
-  /** Rejects with the task's own SignalboxError; with INTERNAL when the thread died. */
+  constructor(warn: (message: string) => void) {
+    this.#warn = warn
+    this.#pool = this.#makePool()
+  }
+
+  /** Rejects with the task's own SignalboxError; with SOURCE_UNAVAILABLE when the thread died. */
   async run<Name extends TaskName>(name: Name, task: TaskOf<Name>): Promise<ResultOf<Name>> {
     let answer: Answer<ResultOf<Name>>
     try {
       answer = await this.#pool.run({ name, task })
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause)
-      throw new SignalboxError('INTERNAL', `the thread for mapping files ended: ${reason}`, { cause })
+      throw new SignalboxError('SOURCE_UNAVAILABLE', `the thread for mapping files ended: ${reason}`, { cause })
     }
     if (answer.ok) return answer.result
     throw new SignalboxError(answer.code, answer.message, answer.mistakes === undefined ? {} : { cause: answer.mistakes })
@@ -44,8 +47,23 @@ export class Threads {
     await Promise.all(this.#pool.threads.map((thread) => thread.terminate()))
   }
 
-  /** Waits for what is running. */
+  /** Ends the threads. The caller has waited for what it asked of them. */
   async close(): Promise<void> {
-    await this.#pool.close()
+    await this.#pool.destroy()
+  }
+
+  #makePool(): Piscina {
+    const pool = new Piscina({ filename: ENTRY, minThreads: 0, maxThreads: 2, idleTimeout: IDLE_MS, recordTiming: false })
+    // An idle thread that fails has no task to tell it; without a listener it would end the process.
+    pool.on('error', (error: unknown) => this.#warn(`a thread for mapping files failed while idle: ${String(error)}`))
+    // When this is called the pool still counts the thread.
+    pool.on('workerDestroy', () => queueMicrotask(() => this.#giveUpStuck(pool)))
+    return pool
+  }
+
+  #giveUpStuck(pool: Piscina): void {
+    if (pool !== this.#pool || pool.threads.length > 0 || pool.queueSize === 0) return
+    this.#pool = this.#makePool()
+    pool.destroy().catch((error: unknown) => this.#warn(`threads for mapping files did not end: ${String(error)}`))
   }
 }

@@ -194,9 +194,9 @@ describe('the file source', () => {
       await writeFile(path, '')
       const source = await open()
       for (let i = 0; i < 20; i++) {
-        let done = false
-        const put = source.put(`user${i}`, 'legacy').then(() => (done = true))
-        while (!done) {
+        const answered = new Set<number>()
+        const put = source.put(`user${i}`, 'legacy').then(() => answered.add(i))
+        while (answered.size === 0) {
           const found = source.find(`user${i}`)
           if (found !== undefined) assert.ok((await readFile(path, 'utf8')).includes(`user${i}\tlegacy\n`))
           await new Promise((resolve) => setImmediate(resolve))
