@@ -10,6 +10,7 @@ import { mistakeText } from '../config/mistake.ts'
 import type { Config } from '../config/config.ts'
 import { asSignalboxError } from '../errors.ts'
 import type { SignalboxError } from '../errors.ts'
+import { configWarning, instanceFailed, primaryCrashed } from '../observe/events.ts'
 import { createLog } from '../observe/log.ts'
 import { Primary } from '../primary/primary.ts'
 import { VERSION } from '../version.ts'
@@ -34,9 +35,9 @@ async function run(config: Config, warnings: readonly string[]): Promise<number>
   const { logger } = log
   process.on('exit', () => log.flushSync())
   process.on('uncaughtExceptionMonitor', (error) => {
-    logger.fatal({ event: 'primary_crashed', error }, 'the instance ends because of a mistake of ours')
+    primaryCrashed(logger, { error })
   })
-  for (const warning of warnings) logger.warn({ event: 'config_warning' }, warning)
+  for (const warning of warnings) configWarning(logger, { warning })
 
   const ended = Promise.withResolvers<number>()
   const primary = new Primary({
@@ -50,7 +51,7 @@ async function run(config: Config, warnings: readonly string[]): Promise<number>
     fatal: (error) => ended.resolve(failure(error)),
   })
   const failure = (error: SignalboxError): number => {
-    logger.fatal({ event: 'failed', code: error.code, error }, error.message)
+    instanceFailed(logger, { error })
     return error.code === 'CONFIG_INVALID' || error.code === 'SOURCE_INVALID' ? 2 : 1
   }
   let asked = 0

@@ -19,12 +19,17 @@ export function narrate(line: string): string | undefined {
   }
   if (entry['event'] === 'session_closed' && entry['reason'] === 'kicked') return `  ${who}: session on ${text('destination') ?? '?'} ended by kick`
   if (entry['level'] !== 'warn' && entry['level'] !== 'error' && entry['level'] !== 'fatal') return undefined
-  return `  ! ${[text('msg'), who, text('code')].filter((part) => part !== undefined && part !== '').join(' ')}`
+  return `  ! ${[text('msg'), who, text('code'), text('warning'), reasonOf(entry['error'])].filter((part) => part !== undefined && part !== '').join(' ')}`
 }
 
 /** Whether a line says that the proxy accepts connections. */
 export function saysReady(line: string): boolean {
   return readEntry(line)?.['event'] === 'ready'
+}
+
+/** What an error says of itself. */
+function reasonOf(error: unknown): string | undefined {
+  return typeof error === 'object' && error !== null && 'message' in error && typeof error.message === 'string' ? error.message : undefined
 }
 
 function readEntry(line: string): Readonly<Record<string, unknown>> | undefined {

@@ -5,6 +5,7 @@
 import type { Clock } from '../clock.ts'
 import type { MappingConfig } from '../config/config.ts'
 import { SignalboxError } from '../errors.ts'
+import { mappingWarning } from '../observe/events.ts'
 import type { SourceLog } from './notice.ts'
 import type { MappingLookup, MappingSource } from './source.ts'
 
@@ -39,7 +40,7 @@ export async function openSource(surroundings: PrimarySurroundings): Promise<Map
         normalize,
         destinations,
         clock,
-        warn: (message) => log.warn({ event: 'mapping_warning' }, message),
+        warn: (warning) => mappingWarning(log, { warning }),
       })
     }
     case 'redis': {

@@ -8,6 +8,7 @@ import { systemClock } from '../clock.ts'
 import type { FramesEnvelope, StartEnvelope, ToPrimary, ToWorker } from '../cluster/channel.ts'
 import { asSignalboxError } from '../errors.ts'
 import { openLookup } from '../mapping/open.ts'
+import { workerCrashed, workerFailed } from '../observe/events.ts'
 import { createLog } from '../observe/log.ts'
 import type { Log } from '../observe/log.ts'
 import { dropPrivileges } from '../cluster/privileges.ts'
@@ -44,7 +45,7 @@ function start(envelope: StartEnvelope, begun: (worker: Worker) => void): void {
   })
   process.on('exit', () => log.flushSync())
   process.on('uncaughtExceptionMonitor', (error) => {
-    log.logger.fatal({ event: 'worker_crashed', error }, 'a worker ends because of a mistake of ours')
+    workerCrashed(log.logger, { error })
   })
   begin(envelope, log, begun).catch((thrown: unknown) => fail(log, thrown))
 }
@@ -80,6 +81,6 @@ function send(envelope: ToPrimary): boolean {
 
 function fail(log: Log, thrown: unknown): void {
   const error = asSignalboxError(thrown)
-  log.logger.fatal({ event: 'worker_failed', error }, 'a worker cannot begin')
+  workerFailed(log.logger, { error })
   send({ t: 'failed', message: error.message })
 }

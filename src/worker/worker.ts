@@ -19,6 +19,7 @@ import { plainAddress } from '../listener/address.ts'
 import type { MappingMessage } from '../mapping/actor.ts'
 import type { MappingLookup } from '../mapping/source.ts'
 import type { Log } from '../observe/log.ts'
+import { actorCrashed, frameInvalid } from '../observe/events.ts'
 import { createRedactor } from '../observe/redaction.ts'
 import type { AcceptorMessage } from '../primary/handover-messages.ts'
 import type { HealthMessage } from '../primary/health.ts'
@@ -88,14 +89,14 @@ export class Worker implements Behaviour<WorkerMessage> {
     this.#link = new Link({
       clock,
       send: (frames) => process.send({ t: 'frames', frames }),
-      onInvalid: (error) => logger.error({ event: 'frame_invalid', error }, 'an unusable frame came from the primary'),
+      onInvalid: (error) => frameInvalid(logger, { error }),
     })
     const acceptor = this.#link.remote<AcceptorMessage>('acceptor')
     const limits = this.#link.remote<LimitsMessage>('limits')
     const health = this.#link.remote<HealthMessage>('health')
     const mapping = this.#link.remote<MappingMessage>('mapping')
     const onCrash = (name: string, type: string, error: SignalboxError) => {
-      logger.error({ event: 'actor_crashed', actor: name, message: type, error }, 'an actor crashed')
+      actorCrashed(logger, { actor: name, message: type, error })
     }
 
     this.#catalogue = new Catalogue(config.destinations)

@@ -21,6 +21,13 @@ function recorder(level = 'trace'): { log: pino.Logger; lines: Record<string, un
   return { log: pino({ level, base: {}, timestamp: false, formatters: { level: (label) => ({ level: label }) } }, sink), lines }
 }
 
+/** Where source code (without comments) names an event or calls a logger: `event: '…'` in an object, `log.warn(…)`. */
+function writesInline(source: string): string[] {
+  const named = source.matchAll(/[{,]\s*event: ?['"`]\w+/g)
+  const called = source.matchAll(/\b[lL]og(?:ger)?(?:\.(?:trace|debug|info|warn|error|fatal)|\[\w+\])\(/g)
+  return [...named, ...called].map(([found]) => found)
+}
+
 describe('events in the log', () => {
   test('a refused login is one line with address and protocol, also when only warnings are written', () => {
     const { log, lines } = recorder('warn')
@@ -65,6 +72,52 @@ describe('events in the log', () => {
       }
     }
     assert.deepEqual(missing, [])
+  })
+
+  test("docs/log.md gives every event's level and fields in the event's own row, and has no row for an event that doesn't exist", async () => {
+    const docs = await readFile(new URL('docs/log.md', root), 'utf8')
+    const rows = new Map([...docs.matchAll(/^\| `(\w+)` \| ((?:trace|debug|info|warn|error|fatal)\b.*)$/gm)].map(([, event = '', row = '']) => [event, row]))
+    const source = (await readFile(new URL('src/observe/events.ts', root), 'utf8')).replace(/\/\*\*[^]*?\*\//g, '')
+    const wrong: string[] = []
+    const written = [...source.matchAll(/log(?:\.(\w+)|\[[^\]]+\])\(\{ event: '(\w+)'/g)]
+    assert.ok(written.length > 30, 'the pattern finds the events')
+    for (const [, level, event = ''] of written) {
+      if (level !== undefined && rows.get(event)?.startsWith(`${level} `) !== true) wrong.push(`${event}: ${level}`)
+    }
+    const withFields = [...source.matchAll(/fields: \{([^}]*)\},?\s*\): void \{\s*log[^{]*\{ event: '(\w+)'/g)]
+    assert.ok(withFields.length > 20, 'the pattern finds the fields')
+    for (const [, fields = '', event = ''] of withFields) {
+      for (const [, field] of fields.matchAll(/(\w+)\??: /g)) {
+        if (rows.get(event)?.includes(`\`${field}\``) !== true) wrong.push(`${event}: ${field}`)
+      }
+    }
+    // `audit` and `log_dropped` are written elsewhere in src/observe.
+    const known = new Set([...written.map(([, , event]) => event), 'audit', 'log_dropped'])
+    assert.deepEqual([...wrong, ...[...rows.keys()].filter((event) => !known.has(event))], [])
+  })
+
+  test('no file but those of src/observe gives an event its name or writes a line by itself', async () => {
+    const inline: string[] = []
+    for (const file of await readdir(new URL('src', root), { recursive: true })) {
+      if (!file.endsWith('.ts') || file.startsWith('observe/')) continue
+      const source = (await readFile(new URL(`src/${file}`, root), 'utf8')).replace(/\/\*\*[^]*?\*\/|^\s*\/\/.*$/gm, '')
+      inline.push(...writesInline(source).map((found) => `src/${file}: ${found}`))
+    }
+    assert.deepEqual(inline, [])
+  })
+
+  test('the search for inline events finds what it is for', () => {
+    for (const source of [
+      "log.warn({ event: 'x' }, 'y')",
+      "this.#log.info(\n  {\n    event: 'ready',\n  })",
+      'log.logger.fatal({ event: `x` })',
+      "log[level]({ event: \"x\", a })",
+      "this.#options.log.debug(fields, 'sentence')",
+      "logger.error('sentence')",
+    ]) {
+      assert.equal(writesInline(source).length > 0, true, source)
+    }
+    assert.deepEqual(writesInline("on(event: 'messageBuffer', listener: () => void): unknown\nevents.loginAccepted(log, { a })"), [])
   })
 
   test('docs/log.md names every change of the management API, and no other', async () => {

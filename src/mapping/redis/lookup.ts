@@ -9,6 +9,7 @@
 import type { Clock } from '../../clock.ts'
 import { SignalboxError } from '../../errors.ts'
 import { LOOKUPS_IN_FLIGHT, MAPPING_VALUE } from '../../limits.ts'
+import { mappingUnreadable } from '../../observe/events.ts'
 import { OnceAMinute, type SourceLog } from '../notice.ts'
 import type { MappingLookup } from '../source.ts'
 import { RedisConnection } from './connection.ts'
@@ -184,10 +185,7 @@ export class RedisLookup implements MappingLookup {
   #unreadable(identifier: string, reason: string): SignalboxError {
     const { log, redact } = this.#options
     if (this.#notices.allows(identifier)) {
-      log.warn(
-        { event: 'mapping_unreadable', reason, ...(redact === undefined ? {} : { account: redact(identifier) }) },
-        'a mapping cannot be read',
-      )
+      mappingUnreadable(log, { reason, ...(redact === undefined ? {} : { account: redact(identifier) }) })
     }
     return new SignalboxError('SOURCE_INVALID', `Redis: a mapping cannot be read: ${reason}`)
   }

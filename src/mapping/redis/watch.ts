@@ -7,6 +7,7 @@
 import type { Redis } from 'ioredis'
 import type { Clock, Timer } from '../../clock.ts'
 import { RECONNECT_MAX_MS, RELOAD_DIFFERENCES, WATCH_REFUSED_MS } from '../../limits.ts'
+import { watchLost, watchUnavailable, watchUp } from '../../observe/events.ts'
 import { reconnectPause } from '../backoff.ts'
 import type { SourceLog } from '../notice.ts'
 import type { Changed } from '../source.ts'
@@ -126,14 +127,14 @@ export class RedisWatch {
     watched.wasUp = true
     watched.tries = 0
     if (missed) {
-      this.#options.log.info({ event: 'watch_up' }, 'changes in Redis are seen at once again')
+      watchUp(this.#options.log)
       this.#doubt('the watch was made anew')
     }
   }
 
   #lost(watched: Watched, reason: string): void {
     watched.up = false
-    this.#options.log.warn({ event: 'watch_lost', reason }, 'the watch over Redis was lost')
+    watchLost(this.#options.log, { reason })
     this.#doubt(`the watch was lost: ${reason}`)
     this.#later(watched, RECONNECT_MAX_MS)
   }
@@ -146,10 +147,7 @@ export class RedisWatch {
   #refused(error: TrackingRefused): void {
     if (this.#refusalSaid) return
     this.#refusalSaid = true
-    this.#options.log.warn(
-      { event: 'watch_unavailable', reason: plainWords(error) },
-      'Redis refuses to tell of changes: those that others make are seen when a cached route expires',
-    )
+    watchUnavailable(this.#options.log, { reason: plainWords(error) })
   }
 
   #drop(watched: Watched): void {

@@ -7,6 +7,7 @@
 import { escapeIdentifier, type Client } from 'pg'
 import type { Clock, Timer } from '../../clock.ts'
 import { WATCH_SILENCE } from '../../limits.ts'
+import { watchLost, watchUnavailable, watchUp } from '../../observe/events.ts'
 import { reconnectPause } from '../backoff.ts'
 import { within } from '../deadline.ts'
 import type { SourceLog } from '../notice.ts'
@@ -71,7 +72,7 @@ export class PostgresListener {
       await within(clock, timeout, 'SQL: listen', this.#listen(client))
     } catch (error) {
       client?.connection.stream.destroy()
-      log.warn({ event: 'watch_unavailable', reason: plainWords(error) }, 'PostgreSQL is not listened to at the moment')
+      watchUnavailable(log, { reason: plainWords(error) })
       this.#missed = true
       return this.#later()
     }
@@ -83,7 +84,7 @@ export class PostgresListener {
     this.#tries = 0
     this.#heartbeat = clock.every(heartbeat, () => void this.#beat(client))
     if (!this.#missed) return
-    log.info({ event: 'watch_up' }, 'changes in PostgreSQL are seen at once again')
+    watchUp(log)
     this.#doubt('the connection that listens was made anew')
   }
 
@@ -128,7 +129,7 @@ export class PostgresListener {
     this.#heartbeat?.cancel()
     client.connection.stream.destroy()
     this.#missed = true
-    this.#options.log.warn({ event: 'watch_lost', reason }, 'the connection that listens to PostgreSQL was lost')
+    watchLost(this.#options.log, { reason })
     this.#doubt(`the connection that listens was lost: ${reason}`)
     this.#later()
   }

@@ -5,6 +5,7 @@
  */
 import type { Clock } from '../../clock.ts'
 import { SignalboxError } from '../../errors.ts'
+import { mappingUnreadable } from '../../observe/events.ts'
 import { OnceAMinute, type SourceLog } from '../notice.ts'
 import type { MappingLookup } from '../source.ts'
 import { destinationOf, isName, plainWords, SqlRefusal, type Row } from './connection.ts'
@@ -83,10 +84,7 @@ export class SqlLookup implements MappingLookup {
   #unreadable(identifier: string, reason: string): SignalboxError {
     const { log, redact } = this.#options
     if (this.#notices.allows(identifier)) {
-      log.warn(
-        { event: 'mapping_unreadable', reason, ...(redact === undefined ? {} : { account: redact(identifier) }) },
-        'a mapping cannot be read',
-      )
+      mappingUnreadable(log, { reason, ...(redact === undefined ? {} : { account: redact(identifier) }) })
     }
     return new SignalboxError('SOURCE_INVALID', `SQL: a mapping cannot be read: ${reason}`)
   }
