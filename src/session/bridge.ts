@@ -4,7 +4,8 @@
  * list per duration, no timer per session) end a session without a byte in either direction.
  *
  * Every byte read from one side is written to the other, and a socket's time-out is refreshed by reads and writes, so
- * one time-out on the client's socket watches both directions.
+ * one time-out on the client's socket watches both directions. When one socket has closed in good order, the other one
+ * is left to send what is still written to it, and gets the time-out.
  */
 import type { Socket } from 'node:net'
 
@@ -33,8 +34,6 @@ export interface Bridge {
 }
 
 export function bridge({ client, backend, idle, done }: BridgeOptions): Bridge {
-  const startedIn = client.bytesRead
-  const startedOut = backend.bytesRead
   let reason: BridgeEnd | undefined
   let open = 2
 
@@ -45,14 +44,16 @@ export function bridge({ client, backend, idle, done }: BridgeOptions): Bridge {
     client.destroy()
     backend.destroy()
   }
-  const closed = () => {
+  const idled = () => {
+    because('idle')
+    destroy()
+  }
+  const closed = (socket: Socket, other: Socket) => {
     open--
-    if (open > 0) return destroy()
-    done({
-      reason: reason ?? 'ended',
-      bytesIn: client.bytesRead - startedIn,
-      bytesOut: backend.bytesRead - startedOut,
-    })
+    if (open === 0) return done({ reason: reason ?? 'ended', bytesIn: inward.bytes, bytesOut: outward.bytes })
+    // A side that is through in good order has said all it had to say; the other may still be on its way to take it.
+    if (socket.readableEnded && socket.writableFinished) other.setTimeout(idle, idled)
+    else destroy()
   }
 
   client.on('error', () => {
@@ -63,14 +64,11 @@ export function bridge({ client, backend, idle, done }: BridgeOptions): Bridge {
     because('backend-error')
     destroy()
   })
-  client.once('close', closed)
-  backend.once('close', closed)
-  client.setTimeout(idle, () => {
-    because('idle')
-    destroy()
-  })
-  flow(client, backend, () => because('client'))
-  flow(backend, client, () => because('backend'))
+  client.once('close', () => closed(client, backend))
+  backend.once('close', () => closed(backend, client))
+  client.setTimeout(idle, idled)
+  const inward = flow(client, backend, () => because('client'))
+  const outward = flow(backend, client, () => because('backend'))
 
   return {
     end() {
@@ -80,9 +78,11 @@ export function bridge({ client, backend, idle, done }: BridgeOptions): Bridge {
   }
 }
 
-/** One direction: data with back-pressure, then the half-close. */
-function flow(from: Socket, to: Socket, ended: () => void): void {
+/** One direction: data with back-pressure, then the half-close. Gives what it has carried so far. */
+function flow(from: Socket, to: Socket, ended: () => void): { readonly bytes: number } {
+  const carried = { bytes: 0 }
   from.on('data', (chunk: Buffer) => {
+    carried.bytes += chunk.length
     if (!to.write(chunk)) from.pause()
   })
   to.on('drain', () => {
@@ -98,4 +98,5 @@ function flow(from: Socket, to: Socket, ended: () => void): void {
   } else {
     from.resume()
   }
+  return carried
 }

@@ -4,12 +4,16 @@
  * to a relayed challenge. It owns the client's socket until `release`; the dialogue, and with it every credential, is
  * dropped there.
  *
+ * A client may end its half of the connection (FIN) and still be told what became of its login: the leg is over only when
+ * it would be the client's turn to speak. Last words get a little time to leave (limits.LAST_WORDS_MS), no more.
+ *
  * Plaintext that came before a TLS upgrade is never used after it: bytes behind STARTTLS end the connection, those in
  * the dialogue's buffer (the dialogue sees to it) as well as those still in the socket's.
  */
 import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../clock.ts'
 import { SignalboxError } from '../errors.ts'
+import { LAST_WORDS_MS } from '../limits.ts'
 import type { Login, Preauth, PreauthFactory, PreauthPort, Refusal } from '../protocol/protocol.ts'
 import type { InboundTls } from '../tls/inbound.ts'
 
@@ -27,7 +31,7 @@ export interface ClientLegOptions {
   readonly timeout: number
   /** Milliseconds before a refusal is answered (limits.auth_failure_delay and the address's history). */
   readonly penalty: () => Promise<number>
-  /** The leg is over: the client went away, the dialogue ended, the time is up. Called at most once. */
+  /** The leg is over: the client went away, the dialogue ended (politely: undefined), the time is up. Called at most once. */
   readonly over: (error: SignalboxError | undefined) => void
 }
 
@@ -38,7 +42,8 @@ interface Waiting<T> {
 
 export class ClientLeg implements PreauthPort {
   readonly #options: ClientLegOptions
-  readonly #dialogue: Preauth
+  /** Undefined after the hand-over, when nothing of the time before the login may be left. */
+  #dialogue: Preauth | undefined
   #socket: Socket
   #secure: boolean
   #timer: Timer | undefined
@@ -49,8 +54,8 @@ export class ClientLeg implements PreauthPort {
   #over = false
   /** The client has sent its FIN. */
   #ended = false
-  /** A login is on its way: the client's FIN is no reason to stop. */
-  #busy = false
+  /** Who has to speak next: the client, the session (a login is on its way), or nobody until a refusal's delay is over. */
+  #turn: 'client' | 'session' | 'delay' = 'client'
 
   constructor(options: ClientLegOptions) {
     this.#options = options
@@ -66,58 +71,59 @@ export class ClientLeg implements PreauthPort {
   /** Greets the client and begins to read. */
   start(): void {
     this.#attach()
-    this.#startTimer()
-    this.#dialogue.start()
+    this.#clientsTurn((dialogue) => dialogue.start())
   }
 
   /** The next attempt to log in. Rejects with why the leg is over. */
   nextLogin(): Promise<Login> {
-    this.#busy = false
-    if (this.#ready !== undefined) {
-      const login = this.#ready
-      this.#ready = undefined
-      this.#busy = true
-      return Promise.resolve(login)
-    }
+    const login = this.#ready
+    this.#ready = undefined
+    if (login !== undefined) return Promise.resolve(login)
     return new Promise((resolve, reject) => {
-      this.#login = { resolve, reject }
-      if (this.#ended) this.#finish(new SignalboxError('CLIENT_CLOSED', 'the client closed the connection'))
+      if (this.#over) reject(closedByClient())
+      else this.#login = { resolve, reject }
     })
   }
 
-  /** Passes a backend's challenge on and waits for what the client says to it. */
+  /** Passes a backend's challenge on and waits, for as long as for a login, for what the client says to it. */
   challenge(challenge: Buffer): Promise<Buffer | undefined> {
     return new Promise((resolve, reject) => {
+      if (this.#over) return reject(closedByClient())
       this.#reply = { resolve, reject }
-      this.#dialogue.challenge(challenge)
+      this.#clientsTurn((dialogue) => dialogue.challenge(challenge))
     })
   }
 
   refused(refusal: Refusal): void {
-    this.#startTimer()
-    this.#dialogue.refused(refusal)
+    this.#clientsTurn((dialogue) => dialogue.refused(refusal))
   }
 
   unavailable(): void {
-    this.#startTimer()
-    this.#dialogue.unavailable()
+    this.#clientsTurn((dialogue) => dialogue.unavailable())
   }
 
   expire(reason: 'timeout' | 'shutdown'): void {
-    this.#dialogue.expire(reason)
+    this.#dialogue?.expire(reason)
   }
 
-  /** After a login was taken: the socket, paused and without listeners of ours, and the bytes for the backend. */
+  /**
+   * After a login was taken: the socket, paused and without listeners of ours, and the bytes for the backend.
+   *
+   * @throws SignalboxError when the leg or its dialogue is over
+   */
   release(): { readonly socket: Socket; readonly behind: Buffer } {
+    if (this.#over || this.#dialogue === undefined) throw closedByClient()
     const behind = this.#dialogue.accepted()
     this.#over = true
     this.#timer?.cancel()
+    this.#dialogue = undefined
     this.#detach()
     return { socket: this.#socket, behind }
   }
 
-  /** Stops at once; a waiting `nextLogin` or `challenge` rejects with `error`. Idempotent. */
+  /** Stops at once; a waiting `nextLogin` or `challenge` rejects with `error`. Idempotent; nothing once the leg is over. */
   destroy(error: SignalboxError): void {
+    if (this.#over) return
     this.#finish(error)
     this.#socket.destroy()
   }
@@ -144,25 +150,22 @@ export class ClientLeg implements PreauthPort {
         }
         this.#secure = true
         this.#attach()
-        this.#dialogue.secured()
+        this.#dialogue?.secured()
       },
       (error: SignalboxError) => this.#finish(error),
     )
   }
 
   login(login: Login): void {
-    this.#timer?.cancel()
-    if (this.#login === undefined) {
-      this.#ready = login
-      return
-    }
-    const { resolve } = this.#login
+    this.#sessionsTurn()
+    const waiting = this.#login
     this.#login = undefined
-    this.#busy = true
-    resolve(login)
+    if (waiting === undefined) this.#ready = login
+    else waiting.resolve(login)
   }
 
   respond(answer: Buffer | undefined): void {
+    this.#sessionsTurn()
     const waiting = this.#reply
     this.#reply = undefined
     waiting?.resolve(answer)
@@ -170,38 +173,70 @@ export class ClientLeg implements PreauthPort {
 
   deny(answer: Buffer, final: boolean): void {
     const { penalty, clock } = this.#options
+    this.#timer?.cancel()
+    this.#turn = 'delay'
     void penalty().then((delay) => {
-      clock.after(delay, () => {
-        if (this.#over) return
-        if (final) {
-          this.close(answer, new SignalboxError('CLIENT_TOO_MANY_ATTEMPTS', 'too many failed logins on one connection'))
-        } else {
-          this.write(answer)
-          this.#dialogue.resume()
-        }
-      }, { keepAlive: true })
+      if (this.#over) return
+      this.#timer = clock.after(delay, () => this.#denied(answer, final), { keepAlive: true })
     })
   }
 
   close(last: Buffer, error: SignalboxError | undefined): void {
     if (this.#over) return
+    const socket = this.#socket
     if (last.length > 0) this.write(last)
     // What the client still sends is of no interest; without reading on, its reset could overtake our last words.
-    this.#socket.removeAllListeners('data')
-    this.#socket.resume()
-    this.#socket.destroySoon()
+    socket.removeAllListeners('data')
+    socket.resume()
+    socket.destroySoon()
+    if (!socket.destroyed) {
+      const patience = this.#options.clock.after(LAST_WORDS_MS, () => socket.destroy())
+      socket.once('close', () => patience.cancel())
+    }
     this.#finish(error)
+  }
+
+  // ---- turns ----
+
+  #clientsTurn(say: (dialogue: Preauth) => void): void {
+    if (this.#over || this.#dialogue === undefined) return
+    this.#turn = 'client'
+    this.#timer?.cancel()
+    this.#timer = this.#options.clock.after(this.#options.timeout, () => this.expire('timeout'))
+    say(this.#dialogue)
+    this.#closeIfEnded()
+  }
+
+  #sessionsTurn(): void {
+    this.#turn = 'session'
+    this.#timer?.cancel()
+  }
+
+  /** The delay of a refusal is over. */
+  #denied(answer: Buffer, final: boolean): void {
+    if (this.#over) return
+    if (final) {
+      this.close(answer, new SignalboxError('CLIENT_TOO_MANY_ATTEMPTS', 'too many failed logins on one connection'))
+      return
+    }
+    this.write(answer)
+    this.#clientsTurn((dialogue) => dialogue.resume())
+  }
+
+  /** A client that has ended its half is heard out, and told what became of it, before it is closed. */
+  #closeIfEnded(): void {
+    if (this.#ended && this.#turn === 'client') this.close(NOTHING, closedByClient())
   }
 
   // ---- the socket ----
 
   readonly #onData = (chunk: Buffer): void => {
-    this.#dialogue.receive(chunk)
+    this.#dialogue?.receive(chunk)
   }
 
   readonly #onEnd = (): void => {
     this.#ended = true
-    if (!this.#busy) this.destroy(new SignalboxError('CLIENT_CLOSED', 'the client closed the connection'))
+    this.#closeIfEnded()
   }
 
   readonly #onError = (error: Error): void => {
@@ -209,7 +244,7 @@ export class ClientLeg implements PreauthPort {
   }
 
   readonly #onClose = (): void => {
-    this.#finish(new SignalboxError('CLIENT_CLOSED', 'the client closed the connection'))
+    this.#finish(closedByClient())
   }
 
   #attach(): void {
@@ -228,20 +263,22 @@ export class ClientLeg implements PreauthPort {
     this.#socket.off('close', this.#onClose)
   }
 
-  #startTimer(): void {
-    this.#timer?.cancel()
-    this.#timer = this.#options.clock.after(this.#options.timeout, () => this.#dialogue.expire('timeout'))
-  }
-
   #finish(error: SignalboxError | undefined): void {
     if (this.#over) return
     this.#over = true
     this.#timer?.cancel()
-    const reason = error ?? new SignalboxError('CLIENT_CLOSED', 'the client logged out')
+    const reason = error ?? closedByClient()
     this.#login?.reject(reason)
     this.#reply?.reject(reason)
     this.#login = undefined
     this.#reply = undefined
+    this.#ready = undefined
     this.#options.over(error)
   }
+}
+
+const NOTHING = Buffer.alloc(0)
+
+function closedByClient(): SignalboxError {
+  return new SignalboxError('CLIENT_CLOSED', 'the client closed the connection')
 }

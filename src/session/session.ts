@@ -94,20 +94,28 @@ export interface SessionServices {
   readonly report: SessionReport
 }
 
-/** A login on its way through resolve, dial and replay. */
+/** A login on its way through resolve, dial and replay: what is told of it. The login itself is held by none but `#login`. */
 interface Attempt {
-  readonly login: Login
+  readonly mechanism: Mechanism
   readonly began: number
   route: OpenRoute | undefined
   destination: DestinationConfig | undefined
 }
 
-/** An account that was let in: both sockets are ready for the bridge. */
-interface Admitted {
-  readonly attempt: Attempt
+/** What is handed over when an account was let in. */
+interface HandOver {
+  readonly client: ClientLeg
   readonly backend: Backend
+  readonly attempt: Attempt
+  /** The route as it was last confirmed. */
+  readonly route: OpenRoute
   /** The backend's last words, for the client. */
   readonly bytes: Buffer
+}
+
+/** The bridge stands; `over` resolves at its end. */
+interface Bridged {
+  readonly over: Promise<BridgeResult>
 }
 
 export class Session implements SessionHandle {
@@ -150,14 +158,13 @@ export class Session implements SessionHandle {
   async run(): Promise<void> {
     this.#services.sessions.open(this)
     try {
-      const client = await this.#accept()
-      const admitted = await this.#login(client)
-      const result = await this.#bridgeOver(client, admitted)
-      this.#bytes = result
+      // No variable may keep the client's leg for as long as the bridge stands.
+      const bridged = await this.#login(await this.#accept())
+      const result = await bridged.over
+      this.#bytes = { bytesIn: result.bytesIn, bytesOut: result.bytesOut }
       this.#end ??= { reason: result.reason, error: undefined }
     } catch (thrown) {
-      const error = asSignalboxError(thrown)
-      this.#end ??= { reason: error.message === LOGGED_OUT ? 'logout' : 'error', error }
+      this.#end ??= { reason: 'error', error: asSignalboxError(thrown) }
     }
     this.#close()
   }
@@ -173,11 +180,16 @@ export class Session implements SessionHandle {
       return
     }
     this.#end = { reason: why, error: undefined }
-    this.#cancel.abort(error)
-    this.#backend?.destroy(error)
+    this.#abort(error)
     this.#client?.destroy(error)
     this.#bridge?.end()
     this.connection.socket.destroy()
+  }
+
+  /** Whatever is under way is for nobody any more. */
+  #abort(error: SignalboxError): void {
+    this.#cancel.abort(error)
+    this.#backend?.destroy(error)
   }
 
   // ---- accept ----
@@ -188,6 +200,7 @@ export class Session implements SessionHandle {
     const { id, clientAddress, localAddress } = this.connection
     const implicit = listener.tls === 'implicit'
     const socket = implicit ? await this.#encrypt() : this.connection.socket
+    if (this.#cancel.signal.aborted) socket.destroy()
     this.#throwIfEnded()
     const client = new ClientLeg({
       socket,
@@ -201,7 +214,10 @@ export class Session implements SessionHandle {
       cancel: this.#cancel.signal,
       timeout: listener.preauthTimeout,
       penalty: () => penalty(clientAddress),
-      over: (error) => this.#cancel.abort(error ?? new SignalboxError('CLIENT_CLOSED', LOGGED_OUT)),
+      over: (error) => {
+        if (error === undefined) this.#end ??= { reason: 'logout', error }
+        this.#abort(error ?? new SignalboxError('CLIENT_CLOSED', 'the client logged out'))
+      },
     })
     this.#client = client
     client.start()
@@ -219,12 +235,13 @@ export class Session implements SessionHandle {
     }
   }
 
-  // ---- preauth, identify, resolve, dial, replay: until one attempt is let in ----
+  // ---- preauth, identify, resolve, dial, replay, until one attempt is let in and bridged ----
 
-  async #login(client: ClientLeg): Promise<Admitted> {
+  async #login(client: ClientLeg): Promise<Bridged> {
     for (;;) {
       const login = await client.nextLogin()
-      const attempt: Attempt = { login, began: this.#services.clock.now(), route: undefined, destination: undefined }
+      const { mechanism } = login
+      const attempt: Attempt = { mechanism, began: this.#services.clock.now(), route: undefined, destination: undefined }
       this.#attempting = true
       this.#attempts++
       try {
@@ -234,9 +251,11 @@ export class Session implements SessionHandle {
         attempt.destination = this.#services.destination(route.destination)
         const backend = await this.#dial(attempt.destination)
         const outcome = await this.#replay(client, backend, login)
-        if (outcome.kind === 'accepted' && (await this.#stillHolds(route))) return { attempt, backend, bytes: outcome.bytes }
+        if (outcome.kind === 'accepted') {
+          const confirmed = await this.#confirm(route)
+          return this.#handOver({ client, backend, attempt, route: confirmed, bytes: outcome.bytes })
+        }
         this.#dropBackend()
-        if (outcome.kind !== 'refused') throw new SignalboxError('ROUTE_VOID', 'the account was moved while it logged in')
         this.#reportRefusal(attempt, outcome.refusal)
         client.refused(outcome.refusal)
       } catch (thrown) {
@@ -277,7 +296,7 @@ export class Session implements SessionHandle {
     const cached = resolver.cached(this.#account)
     if (cached !== undefined) return cached
     // The resolver has deadlines of its own for lookups; this one is for a login that is held back.
-    const route = await resolverRef.ask({ type: 'resolve', identifier: this.#account }, HOLD_MS + 30_000)
+    const route = await resolverRef.ask({ type: 'resolve', identifier: this.#account }, HOLD_MS + 30_000, this.#cancel.signal)
     this.#throwIfEnded()
     if (route.kind === 'unavailable') throw route.error
     return route
@@ -289,10 +308,9 @@ export class Session implements SessionHandle {
     if (destination === undefined) throw new SignalboxError('ROUTE_UNAVAILABLE', 'the destination is gone')
     const leg = legOf(destination, protocol)
     const admitted = this.#services.admit(destination.name)
-    if (!(typeof admitted === 'boolean' ? admitted : await admitted)) {
+    if (!(typeof admitted === 'boolean' ? admitted : await this.#unlessEnded(admitted))) {
       throw new SignalboxError('BACKEND_DOWN', `destination "${destination.name}" is marked down`)
     }
-    this.#throwIfEnded()
     const { id: session, clientAddress } = connection
     const request = { destination, leg, protocol, clientAddress, session, announceClient: undefined }
     this.#backend = await this.#services.dialer.dial(request, this.#cancel.signal)
@@ -310,32 +328,37 @@ export class Session implements SessionHandle {
     return outcome
   }
 
-  /** The last look before the bridge: no invalidation may have overtaken the route. */
-  async #stillHolds(route: OpenRoute): Promise<boolean> {
-    const { resolver } = this.#services
-    const standing = resolver.standing(route)
-    if (standing !== 'doubtful') return standing === 'holds'
+  /** A route of which an invalidation may have been missed is looked up again. Gives the route that must hold at the hand-over. */
+  async #confirm(route: OpenRoute): Promise<OpenRoute> {
+    if (this.#services.resolver.standing(route) !== 'doubtful') return route
     const again = await this.#resolve()
-    return again.destination === route.destination && resolver.standing(again) !== 'void'
+    if (again.destination !== route.destination) throw moved()
+    return again
   }
 
   // ---- bridge ----
 
-  #bridgeOver(client: ClientLeg, { attempt, backend, bytes }: Admitted): Promise<BridgeResult> {
+  /**
+   * In one turn of the event loop: the last look at the route, both sockets out of their legs and onto the bridge.
+   *
+   * @throws SignalboxError when the route was overtaken or a leg has broken; the client can be told so then
+   */
+  #handOver({ client, backend, attempt, route, bytes }: HandOver): Bridged {
     this.#throwIfEnded()
+    if (this.#services.resolver.standing(route) !== 'holds') throw moved()
     const facts = this.#facts(attempt)
+    const { clientSocket, behind, backendSocket, early } = release(client, backend)
     this.#letIn = facts
-    const { clientSocket, behind, backendSocket, early } = handOver(client, backend)
     this.#client = undefined
     this.#backend = undefined
     this.#bridgedTo = attempt.destination?.name
-    this.#services.report.accepted(this, facts)
+    const { promise: over, resolve: done } = Promise.withResolvers<BridgeResult>()
     clientSocket.write(bytes)
     if (early.length > 0) clientSocket.write(early)
     if (behind.length > 0) backendSocket.write(behind)
-    return new Promise((resolve) => {
-      this.#bridge = bridge({ client: clientSocket, backend: backendSocket, idle: this.#services.server.bridgeIdle, done: resolve })
-    })
+    this.#bridge = bridge({ client: clientSocket, backend: backendSocket, idle: this.#services.server.bridgeIdle, done })
+    this.#services.report.accepted(this, facts)
+    return { over }
   }
 
   // ---- the end ----
@@ -344,6 +367,8 @@ export class Session implements SessionHandle {
     const { clock, sessions, report } = this.#services
     const { reason, error } = this.#end ?? { reason: 'ended' as const, error: undefined }
     this.#dropBackend()
+    // Nothing where the leg is over already; where a defect of ours ended the session, nobody else would close it.
+    this.#client?.destroy(error ?? new SignalboxError('INTERNAL', 'the session is over'))
     this.#client = undefined
     this.#bridge = undefined
     this.#bridgedTo = undefined
@@ -357,15 +382,29 @@ export class Session implements SessionHandle {
     this.#backend = undefined
   }
 
+  /** Waits no longer than the session lives. */
+  async #unlessEnded<T>(promise: Promise<T>): Promise<T> {
+    const { signal } = this.#cancel
+    const { promise: ended, reject } = Promise.withResolvers<never>()
+    const onAbort = (): void => reject(signal.reason)
+    signal.addEventListener('abort', onAbort)
+    try {
+      this.#throwIfEnded()
+      return await Promise.race([promise, ended])
+    } finally {
+      signal.removeEventListener('abort', onAbort)
+    }
+  }
+
   #throwIfEnded(): void {
     if (this.#cancel.signal.aborted) throw asSignalboxError(this.#cancel.signal.reason)
   }
 
-  #facts({ login, began, route, destination }: Attempt): LoginFacts {
+  #facts({ mechanism, began, route, destination }: Attempt): LoginFacts {
     return {
       account: this.#account,
       destination: destination?.name,
-      mechanism: login.mechanism,
+      mechanism,
       secure: this.#client?.secure ?? false,
       attempt: this.#attempts,
       took: this.#services.clock.now() - began,
@@ -374,25 +413,22 @@ export class Session implements SessionHandle {
   }
 }
 
-/** Both legs give up their sockets in one turn, or both are closed: either may have broken since the login was taken. */
-function handOver(client: ClientLeg, backend: Backend) {
+/** Both legs give up their sockets in one turn, or the backend's is closed: either may have broken since the login was taken. */
+function release(client: ClientLeg, backend: Backend) {
+  const { socket: backendSocket, early } = backend.release()
   try {
-    const { socket: backendSocket, early } = backend.release()
-    try {
-      const { socket: clientSocket, behind } = client.release()
-      return { clientSocket, behind, backendSocket, early }
-    } catch (error) {
-      backendSocket.destroy()
-      throw error
-    }
-  } catch (thrown) {
-    const error = asSignalboxError(thrown)
-    client.destroy(error)
+    const { socket: clientSocket, behind } = client.release()
+    return { clientSocket, behind, backendSocket, early }
+  } catch (error) {
+    backendSocket.on('error', () => backendSocket.destroy())
+    backendSocket.destroy()
     throw error
   }
 }
 
-const LOGGED_OUT = 'the client logged out'
+function moved(): SignalboxError {
+  return new SignalboxError('ROUTE_VOID', 'the account was moved while it logged in')
+}
 
 function legOf(destination: DestinationConfig, protocol: Protocol): LegConfig {
   const leg = destination.legs[protocol.name]
