@@ -6,6 +6,7 @@ import { createConnection, type Connection, type ConnectionOptions } from 'mysql
 import { freePort } from './ports.ts'
 import { findProgram, programPath } from './programs.ts'
 import { runProgram, ServerProcess } from './server-process.ts'
+import { soon } from './soon.ts'
 import { makeTemporary, type Temporary } from './temporary.ts'
 
 export interface MariadbOptions {
@@ -36,11 +37,14 @@ export class MariadbServer implements AsyncDisposable {
     const user = `--user=${userInfo().username}`
     const install = findProgram('mariadb-install-db')
     if (install === undefined) throw new Error('mariadb-install-db is missing')
-    await runProgram(install, ['--no-defaults', user, `--datadir=${data}`, '--auth-root-authentication-method=normal', '--skip-test-db'])
+    // Its temporary tables are named by process id: in a directory that others use too they could be somebody else's.
+    const env = { TMPDIR: temporary.path }
+    const installing = ['--no-defaults', user, `--datadir=${data}`, '--auth-root-authentication-method=normal', '--skip-test-db']
+    await runProgram(install, installing, { env })
     const port = await freePort()
     const socket = join(temporary.path, 'socket')
     const args = ['--no-defaults', user, `--datadir=${data}`, `--port=${port}`, `--socket=${socket}`, '--bind-address=127.0.0.1']
-    args.push(`--pid-file=${join(temporary.path, 'pid')}`, '--innodb-flush-log-at-trx-commit=0', '--innodb-buffer-pool-size=16M')
+    args.push(`--tmpdir=${temporary.path}`, `--pid-file=${join(temporary.path, 'pid')}`, '--innodb-flush-log-at-trx-commit=0', '--innodb-buffer-pool-size=16M')
     if (options.tls !== undefined) {
       for (const [name, text] of Object.entries(options.tls)) {
         const path = join(temporary.path, `${name}.pem`)
@@ -49,13 +53,23 @@ export class MariadbServer implements AsyncDisposable {
       }
     }
     const server = new MariadbServer(port, temporary, new ServerProcess({ program, args, port }))
-    await server.start()
-    const root = await createConnection({ socketPath: socket, user: 'root' })
+    try {
+      await server.start()
+      await server.#makeUser(socket)
+      return server
+    } catch (error) {
+      await server[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  async #makeUser(socket: string): Promise<void> {
+    // The port answers before the socket is there.
+    const root = await soon('the socket of MariaDB', () => createConnection({ socketPath: socket, user: 'root' }).catch(() => undefined))
     await root.query('CREATE DATABASE mail CHARACTER SET utf8mb4')
     await root.query(`CREATE USER '${USER}'@'%' IDENTIFIED BY '${PASSWORD}'`)
     await root.query(`GRANT ALL ON mail.* TO '${USER}'@'%'`)
     await root.end()
-    return server
   }
 
   /** `parameters`: "sslmode=…" */

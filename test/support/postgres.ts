@@ -8,6 +8,7 @@ import { Client } from 'pg'
 import { freePort } from './ports.ts'
 import { programPath } from './programs.ts'
 import { runProgram, ServerProcess, systemUser, type SystemUser } from './server-process.ts'
+import { soon } from './soon.ts'
 import { makeTemporary, type Temporary } from './temporary.ts'
 
 export interface PostgresOptions {
@@ -41,7 +42,7 @@ export class PostgresServer implements AsyncDisposable {
     await runProgram(
       join(program, '..', 'initdb'),
       ['-D', data, '-U', USER, '-A', 'scram-sha-256', '--pwfile', join(temporary.path, 'password'), '-E', 'UTF8', '--locale=C', '--no-sync'],
-      user,
+      { user },
     )
     const port = await freePort()
     const settings = ['listen_addresses=127.0.0.1', `unix_socket_directories=${temporary.path}`, 'fsync=off', 'shared_buffers=16MB']
@@ -52,8 +53,13 @@ export class PostgresServer implements AsyncDisposable {
     }
     const args = ['-D', data, '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])]
     const server = new PostgresServer(port, temporary, new ServerProcess({ program, args, port, user }))
-    await server.start()
-    return server
+    try {
+      await server.start()
+      return server
+    } catch (error) {
+      await server[Symbol.asyncDispose]()
+      throw error
+    }
   }
 
   /** `parameters`: "sslmode=…" */
@@ -70,15 +76,7 @@ export class PostgresServer implements AsyncDisposable {
   async start(): Promise<void> {
     await this.#process.start()
     // The port answers before the server takes logins.
-    for (let tries = 0; ; tries++) {
-      try {
-        await this.hand()
-        return
-      } catch (error) {
-        if (tries > 200) throw error
-        await new Promise((resolve) => setTimeout(resolve, 50))
-      }
-    }
+    await soon('a login at PostgreSQL', () => this.hand().catch(() => undefined))
   }
 
   /** SIGQUIT: at once, without a word to anybody. */

@@ -46,8 +46,13 @@ export class RedisServer implements AsyncDisposable {
     const args = [...file, '--bind', '127.0.0.1', '--dir', temporary.path, ...(await listenArgs(options, port, temporary.path))]
     args.push(...(options.args?.includes('--sentinel') === true ? [] : ['--save', '', '--appendonly', 'no']), ...(options.args ?? []))
     const server = new RedisServer(port, temporary, args)
-    await server.start()
-    return server
+    try {
+      await server.start()
+      return server
+    } catch (error) {
+      await server[Symbol.asyncDispose]()
+      throw error
+    }
   }
 
   get url(): string {

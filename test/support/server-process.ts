@@ -71,9 +71,13 @@ export function systemUser(name: string): SystemUser | undefined {
   return fields === undefined ? undefined : { uid: Number(fields[2]), gid: Number(fields[3]) }
 }
 
-/** Runs a program to its end; throws with its output when it fails. */
-export async function runProgram(program: string, args: readonly string[], user?: SystemUser): Promise<void> {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], ...user })
+/** Runs a program to its end; throws with its output when it fails. `env` adds to ours. */
+export async function runProgram(
+  program: string,
+  args: readonly string[],
+  { user, env }: { user?: SystemUser | undefined; env?: Readonly<Record<string, string>> } = {},
+): Promise<void> {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env }, ...user })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (text: Buffer) => (output += text.toString()))
   const status = await new Promise((resolve, reject) => child.once('error', reject).once('close', resolve))

@@ -1,5 +1,5 @@
 /** Waits for something that another process does. The bound only keeps a failing test from hanging. */
-const BOUND_MS = 20_000
+const BOUND_MS = 60_000
 
 /** Resolves with the first value that isn't undefined or false; throws, saying `what` was awaited, when it never comes. */
 export async function soon<T>(what: string, look: () => T | Promise<T>): Promise<Exclude<T, undefined | false>> {

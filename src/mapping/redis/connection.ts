@@ -186,7 +186,19 @@ export class RedisConnection {
         stream.destroy()
       })
     })
-    for (const event of ['ready', 'close', 'end']) client.on(event, () => handshake?.cancel())
+    let wasReady = false
+    client.on('ready', () => {
+      handshake?.cancel()
+      wasReady = true
+      this.#lastError = ''
+    })
+    client.on('close', () => {
+      handshake?.cancel()
+      // A polite end comes without an error; a try that failed has told its own.
+      if (wasReady && this.#lastError === '') this.#lastError = 'the connection was closed'
+      wasReady = false
+    })
+    client.on('end', () => handshake?.cancel())
   }
 }
 

@@ -84,7 +84,17 @@ export class SqlPool {
     const { timeout } = this.#options
     try {
       const connection = await this.#acquire(doing, timeout)
-      const step = <R>(statement: Promise<R>): Promise<R> => this.#bounded(connection, doing, timeout, statement)
+      // What `work` throws of its own is no word about the connection: only statements are.
+      const step = async <R>(statement: Promise<R>): Promise<R> => {
+        try {
+          return await this.#bounded(connection, doing, timeout, statement)
+        } catch (error) {
+          if (!isLost(error)) throw error
+          this.#lastError = plainWords(error)
+          this.#drop(connection)
+          throw this.#unavailable()
+        }
+      }
       try {
         await step(connection.begin())
         const result = await work({
@@ -95,11 +105,7 @@ export class SqlPool {
         this.#giveBack(connection)
         return result
       } catch (error) {
-        if (isLost(error)) {
-          this.#lost(connection, error)
-          throw this.#unavailable()
-        }
-        // Dropped after a timeout; then the server rolls back by itself.
+        // Dropped when it was lost or overran; then the server rolls back by itself.
         if (this.#all.has(connection)) {
           await step(connection.rollback()).then(
             () => this.#giveBack(connection),

@@ -1,7 +1,8 @@
 /**
- * SQLite: each connection is a thread that holds the database open (sqlite-tasks.ts). A statement that outlasts its
- * deadline can only be ended with its thread; the next connection is a new one. Other programs may write to the file at
- * any time; their locks are waited for within the deadline.
+ * SQLite: each connection is a thread that holds the database open (sqlite-tasks.ts). Nothing can interrupt a statement
+ * in it: one that outlasts its deadline is given up, and its thread ends when the statement does. Such threads count, so
+ * that a query without end costs two threads and then errors, not a thread per lookup. Other programs may write to the
+ * file at any time; their locks are waited for within the deadline.
  */
 import { fileURLToPath } from 'node:url'
 import { Piscina } from 'piscina'
@@ -16,24 +17,33 @@ const ENTRY = fileURLToPath(new URL(`../../../workers/mapping-sqlite.${EXTENSION
 const THREADS = 2
 
 export function sqliteDatabase(file: SqlFile, timeout: number, readOnly: boolean): SqlDatabase {
+  const base = { path: file.path, readOnly, busyTimeout: Math.max(1, Math.floor(timeout * 0.8)) }
+  let alive = 0
   return {
     text: file.text,
     most: THREADS,
     async connect() {
-      const connection = new SqliteConnection({ path: file.path, readOnly, busyTimeout: Math.max(1, Math.floor(timeout * 0.8)) })
+      if (alive >= THREADS) throw new Error('its threads are busy with statements that take too long')
+      alive++
+      const connection = new SqliteConnection(base, () => alive--)
       await connection.open()
       return connection
     },
   }
 }
 
+type Base = Pick<SqliteTask, 'path' | 'readOnly' | 'busyTimeout'>
+
 class SqliteConnection implements SqlConnection {
   readonly #pool = new Piscina({ filename: ENTRY, minThreads: 1, maxThreads: 1, recordTiming: false })
-  readonly #base: Pick<SqliteTask, 'path' | 'readOnly' | 'busyTimeout'>
+  readonly #base: Base
+  readonly #gone: () => void
   #ended = false
 
-  constructor(base: Pick<SqliteTask, 'path' | 'readOnly' | 'busyTimeout'>) {
+  /** @param gone called once, when the thread has ended */
+  constructor(base: Base, gone: () => void) {
     this.#base = base
+    this.#gone = gone
     // A thread that dies fails the task that it had; there is nobody else to tell.
     this.#pool.on('error', () => {})
   }
@@ -68,21 +78,19 @@ class SqliteConnection implements SqlConnection {
     await this.#run('exec', 'ROLLBACK', [])
   }
 
-  /** The thread ends with `destroy`, and the statement with it. */
-  cancel(): void {
-    this.destroy()
-  }
+  /** There is no way to. */
+  cancel(): void {}
 
   destroy(): void {
     if (this.#ended) return
     this.#ended = true
-    this.#pool.destroy().catch(() => {})
+    this.#pool.destroy().then(this.#gone, this.#gone)
   }
 
   async close(): Promise<void> {
     if (this.#ended) return
     this.#ended = true
-    await this.#pool.close()
+    await this.#pool.close().finally(this.#gone)
   }
 
   /** A file can't be lost by itself. */
