@@ -58,6 +58,7 @@ export class RedisTransport implements BusTransport {
         await this.close()
         throw error
       }
+      this.#trouble = error.message
       this.#later()
       return false
     }

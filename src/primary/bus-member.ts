@@ -108,8 +108,8 @@ export class BusMember {
   #downSince = 0
   #beating: Timer | undefined
   #lastBeat = 0
-  /** The last beat came too late for a judgement over others. */
-  #stalled = false
+  /** Clock time of a beat that came too late for a judgement over others. */
+  #stalledAt: number | undefined
   #doubted = false
   #saidHello = false
   #closing: Promise<void> | undefined
@@ -330,8 +330,7 @@ export class BusMember {
   #beat(): void {
     const { clock, cluster, facts, told, transport } = this.#options
     const now = clock.now()
-    // This process stood still: what the others said meanwhile is still to be read. Once: if it is always late, so be it.
-    this.#stalled = !this.#stalled && now - this.#lastBeat > 2 * cluster.heartbeat
+    const mayJudge = this.#awake(now)
     this.#lastBeat = now
     this.#welcomes = 0
     if (this.#up && !this.#pulse.beats(now)) {
@@ -339,7 +338,7 @@ export class BusMember {
       this.#downSince = now
       if (this.#phase === 'joined') told.down(transport.trouble() ?? 'its own heartbeat has not come back')
     }
-    if (!this.#stalled) {
+    if (mayJudge) {
       for (const { instance } of this.#peers.silent(now, this.#patience)) {
         told.lost(instance)
         this.#doubt(`peer ${instance} is gone without a bye`)
@@ -347,6 +346,22 @@ export class BusMember {
     }
     // That it doesn't come back is how a failure is noticed: there is nothing else to do about it.
     this.#sendSign({ kind: 'heartbeat', facts: facts() }, cluster.heartbeat).catch(() => {})
+  }
+
+  /**
+   * False for a heartbeat after this process has stood still: what the others said meanwhile is still to be read. Not twice
+   * in a row: one that is always late must judge nevertheless.
+   */
+  #awake(now: number): boolean {
+    const { heartbeat } = this.#options.cluster
+    if (this.#stalledAt !== undefined) {
+      if (now - this.#stalledAt < heartbeat) return false
+      this.#stalledAt = undefined
+      return true
+    }
+    if (now - this.#lastBeat <= 2 * heartbeat) return true
+    this.#stalledAt = now
+    return false
   }
 
   /** To all: here we are. */
@@ -506,7 +521,12 @@ export class BusMember {
       this.#missed(continuity)
       this.#doubt(WHY[continuity](instance))
     }
-    if (continuity === 'older') return this.#question(instance)
+    if (continuity === 'older') {
+      // If it is there it is told who we are, and tells who it is.
+      const payload = header.kind === 'hello' ? this.#read(header, body) : undefined
+      if (payload?.kind === 'hello') this.#welcome(instance, payload.question)
+      return this.#question(instance)
+    }
     if (peer === undefined) return
     if (returned && peer.facts !== undefined) told.joined(instance)
     const payload = this.#read(header, body)

@@ -4,7 +4,9 @@ import type { ClusterConfig } from '../../src/config/config.ts'
 import { BusMember } from '../../src/primary/bus-member.ts'
 import type { BusMemberOptions, Change } from '../../src/primary/bus-member.ts'
 import type { ActiveHold } from '../../src/bus/payload.ts'
-import type { BusHub, HubEnd } from './bus-hub.ts'
+import { BusHub } from './bus-hub.ts'
+import type { HubEnd } from './bus-hub.ts'
+import type { Clock } from '../../src/clock.ts'
 import type { FakeClock } from './fake-clock.ts'
 
 export const HEARTBEAT = 1_000
@@ -15,6 +17,7 @@ export interface ActorOptions extends Partial<Omit<BusMemberOptions, 'cluster'>>
 
 export class Actor {
   readonly name: string
+  readonly epoch: number
   readonly end: HubEnd
   readonly member: BusMember
   readonly doubts: string[] = []
@@ -27,10 +30,12 @@ export class Actor {
   /** Set: obeying fails. */
   disobedient = false
 
-  constructor(hub: BusHub, clock: FakeClock, name: string, epoch: number, options: ActorOptions = {}) {
+  /** @param hub undefined: with a transport of its own in the options */
+  constructor(hub: BusHub | undefined, clock: Clock, name: string, epoch: number, options: ActorOptions = {}) {
     const { cluster, ...more } = options
     this.name = name
-    this.end = hub.connect(name)
+    this.epoch = epoch
+    this.end = (hub ?? new BusHub(clock)).connect(name)
     this.member = new BusMember({
       cluster: clusterOf(name, cluster),
       clock,
