@@ -3,6 +3,7 @@
  * to RELOAD_DIFFERENCES, beyond which naming them costs more than invalidating everything. Runs in the thread.
  */
 import { RELOAD_DIFFERENCES } from '../../limits.ts'
+import type { Changed } from '../source.ts'
 import { compareCursors, Cursor, sameDestination } from './cursor.ts'
 import type { Change } from './changes.ts'
 import { Table } from './table.ts'
@@ -38,4 +39,10 @@ export function difference(before: TableData, changes: readonly Change[], after:
   }
   const few = count.added + count.changed + count.removed <= RELOAD_DIFFERENCES
   return { ...count, identifiers: few ? new TextEncoder().encode(names.map((name) => `${name}\n`).join('')) : undefined }
+}
+
+/** What has to be invalidated because of it. */
+export function invalidation({ identifiers }: Difference): Changed {
+  if (identifiers === undefined) return { all: true }
+  return { all: false, identifiers: Buffer.from(identifiers).toString().split('\n').slice(0, -1) }
 }

@@ -14,8 +14,9 @@ import { MAPPING_OVERLAY } from '../../limits.ts'
 import type { Changed, ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
 import { decodeChanges } from './changes.ts'
 import { Current } from './current.ts'
-import { Cursor } from './cursor.ts'
-import type { Difference } from './difference.ts'
+import { invalidation } from './difference.ts'
+import { exportMappings } from './export.ts'
+import type { ExportOptions } from './export.ts'
 import { fingerprintAt } from './fingerprint.ts'
 import type { Fingerprint } from './fingerprint.ts'
 import { Jobs } from './jobs.ts'
@@ -23,6 +24,8 @@ import type { Loaded, LoadTask } from './load.ts'
 import type { Normalize } from './parser.ts'
 import type { Replacement } from './replace.ts'
 import { spool } from './spool.ts'
+import { Stage } from './stage.ts'
+import type { Changes, Counts } from './stage.ts'
 import { storable } from './storable.ts'
 import { removeLeftovers, temporaryFor } from './temporary.ts'
 import { Threads } from './threads.ts'
@@ -60,25 +63,11 @@ function loadTask({ config, normalize, destinations }: FileSourceOptions): LoadT
   return { path: config.path, normalize, destinations }
 }
 
-type Changes = ReadonlyMap<string, string | undefined>
-
 interface Write {
   readonly changes: Changes
   readonly resolve: (counts: Counts) => void
   readonly reject: (error: SignalboxError) => void
 }
-
-/** What a write did, in the order of the commit. */
-interface Counts {
-  added: number
-  changed: number
-  removed: number
-  unchanged: number
-  readonly identifiers: string[]
-}
-
-/** Lines that an export looks at before it lets others have the event loop. */
-const EXPORT_STRIDE = 1_000
 
 export class FileSource implements MappingSource {
   readonly kind = 'file'
@@ -187,27 +176,10 @@ export class FileSource implements MappingSource {
     }
   }
 
-  async *export(
-    options: { prefix?: string; destination?: string; after?: string; limit?: number } = {},
-  ): AsyncGenerator<Mapping> {
+  async *export(options: ExportOptions = {}): AsyncGenerator<Mapping> {
     this.#refuseClosed()
     await this.#order()
-    const { prefix = '', destination, after, limit = Infinity } = options
-    const table = this.#current.table
-    const changes = decodeChanges(this.#current.changes())
-    const from = after !== undefined && Buffer.compare(Buffer.from(after), Buffer.from(prefix)) > 0 ? after : prefix
-    const cursor = new Cursor(table, changes, new TextEncoder().encode(`${from}\t`))
-    let given = 0
-    for (let seen = 1; given < limit && cursor.advance(); seen++) {
-      // A consumer that never waits would otherwise have the process to itself.
-      if (seen % EXPORT_STRIDE === 0) await new Promise((resolve) => setImmediate(resolve))
-      const mapping = { identifier: cursor.identifier, destination: cursor.destination }
-      if (!mapping.identifier.startsWith(prefix)) return
-      if (mapping.identifier === after) continue
-      if (destination !== undefined && mapping.destination !== destination) continue
-      given++
-      yield mapping
-    }
+    yield* exportMappings(this.#current.table, decodeChanges(this.#current.changes()), options)
   }
 
   /** Lets what has been accepted finish, then ends watcher and threads. */
@@ -241,37 +213,20 @@ export class FileSource implements MappingSource {
 
   async #commitGroup(writes: readonly Write[]): Promise<void> {
     try {
-      const staged = new Map<string, string | undefined>()
-      const counts = writes.map(({ changes }) => this.#stage(changes, staged))
-      await this.#commitStaged(staged)
-      for (const [i, write] of writes.entries()) write.resolve(counts[i] ?? emptyCounts())
+      const stage = new Stage(this.#current)
+      const done = writes.map(({ changes, resolve }) => {
+        const counts = stage.add(changes)
+        return () => resolve(counts)
+      })
+      await this.#commitStaged(stage.effective())
+      for (const resolve of done) resolve()
     } catch (thrown) {
       const error = await this.#afterFailure(thrown)
       for (const { reject } of writes) reject(error)
     }
   }
 
-  /** Adds what one write changes to what is staged before it. */
-  #stage(changes: Changes, staged: Map<string, string | undefined>): Counts {
-    const counts = emptyCounts()
-    for (const [identifier, destination] of changes) {
-      const before = staged.has(identifier) ? staged.get(identifier) : this.#current.find(identifier)
-      staged.set(identifier, destination)
-      if (before === destination) counts.unchanged++
-      else {
-        counts.identifiers.push(identifier)
-        if (before === undefined) counts.added++
-        else if (destination === undefined) counts.removed++
-        else counts.changed++
-      }
-    }
-    return counts
-  }
-
-  async #commitStaged(staged: Map<string, string | undefined>): Promise<void> {
-    for (const [identifier, destination] of staged) {
-      if (this.#current.find(identifier) === destination) staged.delete(identifier)
-    }
+  async #commitStaged(staged: Changes): Promise<void> {
     const replacement = await this.#replacement()
     if (staged.size === 0) return
     await this.#order()
@@ -445,13 +400,4 @@ export class FileSource implements MappingSource {
   #warnOf(what: string, error: unknown): void {
     this.#options.warn(`${this.#options.config.path}: ${what}: ${asSignalboxError(error).message}`)
   }
-}
-
-function emptyCounts(): Counts {
-  return { added: 0, changed: 0, removed: 0, unchanged: 0, identifiers: [] }
-}
-
-function invalidation({ identifiers }: Difference): Changed {
-  if (identifiers === undefined) return { all: true }
-  return { all: false, identifiers: Buffer.from(identifiers).toString().split('\n').slice(0, -1) }
 }
