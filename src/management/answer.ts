@@ -14,6 +14,7 @@ export type ApiCode =
   | 'LOCKED_OUT'
   | 'NOT_FOUND'
   | 'METHOD_NOT_ALLOWED'
+  | 'NOT_LOST'
   | 'BODY_TOO_LARGE'
   | 'NOT_CONFIRMED'
   | 'NOT_READY'

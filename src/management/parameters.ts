@@ -1,6 +1,6 @@
 /**
- * The query of a request, read strictly: percent-decoding that must succeed, a `+` that is a plus (accounts hold some),
- * every parameter at most once. Unknown parameters are ignored, as the scripts that exist expect it. Reading gives
+ * The parameters of a request, in query and path, read strictly: percent-decoding that must succeed, a `+` that is a plus
+ * (accounts hold some), every one at most once. Unknown parameters are ignored, as the scripts that exist expect it. Reading gives
  * values or the one mistake to answer with; nothing here throws.
  */
 import { SignalboxError } from '../errors.ts'
@@ -33,9 +33,9 @@ export function parseQuery(target: string): Query {
   for (const piece of query.split('&')) {
     if (piece === '') continue
     const equals = piece.indexOf('=')
-    const name = decode(equals < 0 ? piece : piece.slice(0, equals))
+    const name = decodePercent(equals < 0 ? piece : piece.slice(0, equals))
     if (name === undefined) return { ok: false, answer: badParameter('query', 'a name is not properly percent-encoded') }
-    const value = decode(equals < 0 ? '' : piece.slice(equals + 1))
+    const value = decodePercent(equals < 0 ? '' : piece.slice(equals + 1))
     if (value === undefined) return { ok: false, answer: badParameter(name, 'is not properly percent-encoded') }
     if (values.has(name)) return { ok: false, answer: badParameter(name, 'is given more than once') }
     values.set(name, value)
@@ -47,7 +47,7 @@ export function parseQuery(target: string): Query {
  * Percent-decodes UTF-8. A raw `#` is refused rather than taken for the end: an account cut short is another account.
  * Raw bytes beyond ASCII are refused too, since their encoding is anybody's guess.
  */
-function decode(text: string): string | undefined {
+export function decodePercent(text: string): string | undefined {
   if (!/^[\x21\x22\x24-\x7e]*$/.test(text)) return undefined
   try {
     return decodeURIComponent(text)
@@ -120,6 +120,14 @@ export const seconds: Parameter<number> = {
     if (!/^[0-9]+$/.test(text) || /^0+$/.test(text)) return { ok: false, mistake: 'must be a whole number from 1' }
     return { ok: true, value: Math.min(Number(text), DELAY_SECONDS) }
   },
+}
+
+/** An instance's name, known or not. */
+export const instance: Parameter<string> = {
+  description: 'Name of an instance of the fleet.',
+  schema: { type: 'string', minLength: 1, maxLength: IDENTIFIER },
+  required: true,
+  read: plainText,
 }
 
 /** `workers=all`: the answer of every worker besides. */

@@ -6,8 +6,9 @@
 import { badParameter } from './answer.ts'
 import type { Answer } from './answer.ts'
 import type { Operations } from './operations.ts'
-import { parseQuery } from './parameters.ts'
+import { decodePercent, parseQuery } from './parameters.ts'
 import type { Account, Parameter } from './parameters.ts'
+import { matchPath, pathNames } from './path.ts'
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
 export type Schema = Readonly<Record<string, unknown>>
@@ -17,6 +18,7 @@ type Values<P extends Parameters> = { readonly [K in keyof P]: P[K] extends Para
 
 interface RouteFacts {
   readonly method: Method
+  /** A parameter that stands in the path has its name in braces there (path.ts); all others come from the query. */
   readonly path: string
   readonly summary: string
   /** Needs no token and is never locked out. */
@@ -29,7 +31,7 @@ interface RouteFacts {
 
 export interface RouteDefinition<P extends Parameters> extends RouteFacts {
   readonly parameters: P
-  handle(values: Values<P>, operations: Operations): Answer | Promise<Answer>
+  readonly handle: (values: Values<P>, operations: Operations) => Answer | Promise<Answer>
 }
 
 /** A request whose parameters were read: who it is about, and how to carry it out. */
@@ -54,7 +56,7 @@ export function route<P extends Parameters>(definition: RouteDefinition<P>): Rou
     ...facts,
     prepare(target, operations) {
       const values = new Map<string, unknown>()
-      const mistake = readParameters(definition.parameters, target, operations, values)
+      const mistake = readParameters(definition, target, operations, values)
       const account = values.get('identifier')
       const destination = values.get('destination')
       return {
@@ -69,15 +71,20 @@ export function route<P extends Parameters>(definition: RouteDefinition<P>): Rou
 
 /** Puts the parameters' values into `values` up to the first mistake, which it gives. */
 function readParameters(
-  parameters: Parameters,
+  of: { readonly path: string; readonly parameters: Parameters },
   target: string,
   operations: Operations,
   values: Map<string, unknown>,
 ): Answer | undefined {
   const query = parseQuery(target)
   if (!query.ok) return query.answer
-  for (const [name, parameter] of Object.entries(parameters)) {
-    const reading = parameter.read(query.values.get(name), operations)
+  const places = pathNames(of.path)
+  const path = matchPath(of.path, target)
+  for (const [name, parameter] of Object.entries(of.parameters)) {
+    const encoded = path?.get(name)
+    const decoded = encoded === undefined ? undefined : decodePercent(encoded)
+    if (encoded !== undefined && decoded === undefined) return badParameter(name, 'is not properly percent-encoded')
+    const reading = parameter.read(places.includes(name) ? decoded : query.values.get(name), operations)
     if (!reading.ok) return badParameter(name, reading.mistake)
     values.set(name, reading.value)
   }
@@ -106,13 +113,13 @@ const SHARED = {
 /** Summary, parameters and answers in the shape that fastify takes as a route's `schema` and OpenAPI as an operation. */
 export function describe(of: Route): {
   readonly summary: string
+  readonly params: Schema
   readonly querystring: Schema
   readonly response: Readonly<Record<string, Schema>>
 } {
-  const properties = Object.fromEntries(
-    Object.entries(of.parameters).map(([name, { schema, description }]) => [name, { ...schema, description }]),
-  )
-  const required = Object.entries(of.parameters).flatMap(([name, parameter]) => (parameter.required ? [name] : []))
+  const places = pathNames(of.path)
+  const inPath = Object.entries(of.parameters).filter(([name]) => places.includes(name))
+  const inQuery = Object.entries(of.parameters).filter(([name]) => !places.includes(name))
   const response: Record<string, Schema> = {}
   for (const [status, description] of Object.entries(SHARED)) {
     if (of.open === true && status !== '413' && status !== '500') continue
@@ -121,7 +128,15 @@ export function describe(of: Route): {
   for (const [status, { description, json, text }] of Object.entries(of.answers)) {
     response[status] = answerSchema(description, json ?? FAILURE, text ?? true)
   }
-  return { summary: of.summary, querystring: { type: 'object', properties, required }, response }
+  return { summary: of.summary, params: parametersSchema(inPath), querystring: parametersSchema(inQuery), response }
+}
+
+function parametersSchema(parameters: readonly (readonly [string, Parameter<unknown>])[]): Schema {
+  return {
+    type: 'object',
+    properties: Object.fromEntries(parameters.map(([name, { schema, description }]) => [name, { ...schema, description }])),
+    required: parameters.flatMap(([name, { required }]) => (required ? [name] : [])),
+  }
 }
 
 function answerSchema(description: string, json: Schema, text: boolean): Schema {

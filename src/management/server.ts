@@ -7,9 +7,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { METHODS } from 'node:http'
 import type { Server } from 'node:https'
 import fastify from 'fastify'
-import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest, FastifyTypeProviderDefault } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { AdminConfig } from '../config/config.ts'
 import { SignalboxError } from '../errors.ts'
+import { ADMIN_HEAD } from '../limits.ts'
 import { failure } from './answer.ts'
 import type { Answer } from './answer.ts'
 import { discardBody } from './body.ts'
@@ -17,12 +18,14 @@ import type { BodyEnd } from './body.ts'
 import { cacheRoutes } from './cache.ts'
 import { connectionRoutes } from './connections.ts'
 import { destinationRoutes } from './destinations.ts'
+import { fleetRoutes } from './fleet.ts'
 import { createGuard } from './guard.ts'
 import type { Guard } from './guard.ts'
 import { healthRoutes } from './health.ts'
 import { checkedTls, createHttps } from './https.ts'
 import type { ManagementTls } from './https.ts'
 import { mappingRoutes } from './mappings.ts'
+import { matchPath, routerPath } from './path.ts'
 import { closing, send, tooLarge } from './reply.ts'
 import { describe } from './route.ts'
 import type { Route } from './route.ts'
@@ -59,6 +62,7 @@ export const routes: readonly Route[] = [
   ...mappingRoutes,
   ...cacheRoutes,
   ...connectionRoutes,
+  ...fleetRoutes,
 ]
 
 /** Binds and serves. Rejects with LISTEN_FAILED, or CONFIG_INVALID for a certificate that can't be used. */
@@ -95,7 +99,7 @@ export async function startManagement(options: ManagementOptions): Promise<Manag
   }
 }
 
-type App = FastifyInstance<Server, IncomingMessage, ServerResponse, FastifyBaseLogger, FastifyTypeProviderDefault>
+type App = FastifyInstance<Server, IncomingMessage, ServerResponse, FastifyBaseLogger>
 
 function buildApp(options: ManagementOptions, sockets: Sockets): { app: App; server: Server } {
   const guard = createGuard(options.admin, options.clock, options.log)
@@ -106,14 +110,18 @@ function buildApp(options: ManagementOptions, sockets: Sockets): { app: App; ser
     clientErrorHandler: () => {},
     routerOptions: {
       ignoreTrailingSlash: true,
+      // How long one may be is for the parameter to say; the request's head bounds it here.
+      maxParamLength: ADMIN_HEAD,
       // Parameters are read by parameters.ts; fastify's own reading would take `+` for a blank and let bad encodings pass.
       querystringParser: () => ({}),
     },
     return503OnClosing: false,
     frameworkErrors: (_, request, reply) => {
       const refused = guard(request.raw)
-      const answer = refused ?? failure(400, 'BAD_REQUEST', 'the path is not properly percent-encoded')
-      void discardBody(request.raw).then((end) => send(request.raw, reply, end === 'complete' ? answer : tooLarge()))
+      void discardBody(request.raw).then(async (end) => {
+        const answer = end === 'complete' ? (refused ?? (await unreadablePath(request, options))) : tooLarge()
+        return send(request.raw, reply, answer)
+      })
     },
   })
   if (server === undefined) throw new SignalboxError('INTERNAL', 'no server was made')
@@ -125,6 +133,14 @@ function buildApp(options: ManagementOptions, sockets: Sockets): { app: App; ser
   for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
   register(app, options, guard)
   return { app, server }
+}
+
+/** The router can't read such a path. Where only a parameter is at fault, its route says so, and the audit has it. */
+async function unreadablePath(request: FastifyRequest, options: ManagementOptions): Promise<Answer> {
+  const meant = routes.find(({ method, path }) => method === request.method && matchPath(path, request.raw.url ?? '') !== undefined)
+  return meant === undefined
+    ? failure(400, 'BAD_REQUEST', 'the path is not properly percent-encoded')
+    : carryOut(meant, request, options)
 }
 
 function register(app: App, options: ManagementOptions, guard: Guard): void {
@@ -150,7 +166,7 @@ function register(app: App, options: ManagementOptions, guard: Guard): void {
     for (const route of group) {
       app.route({
         method: route.method,
-        url: path,
+        url: routerPath(path),
         schema: describe(route),
         handler: (request, reply) => treat(request, reply, open, () => carryOut(route, request, options)),
       })
@@ -158,7 +174,7 @@ function register(app: App, options: ManagementOptions, guard: Guard): void {
     const wrong = failure(405, 'METHOD_NOT_ALLOWED', `${path} takes ${allowed.join(', ')}`, { Allow: allowed.join(', ') })
     app.route({
       method: app.supportedMethods.filter((method) => !allowed.includes(method)),
-      url: path,
+      url: routerPath(path),
       handler: (request, reply) => treat(request, reply, open, async () => wrong),
     })
   }

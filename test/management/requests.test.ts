@@ -21,7 +21,7 @@ describe('odd requests to the management API', () => {
     [line, 'Host: x', `Authorization: Bearer ${api.token}`, 'Connection: close', ...headers, '', ''].join('\r\n')
 
   test('an unknown path is 404', async () => {
-    for (const path of ['/', '/nowhere', '/mappings/x', '/STATS', '//stats', '/stats//', '/healthz/x', '/%2e%2e/stats']) {
+    for (const path of ['/', '/nowhere', '/mappings/x', '/STATS', '//stats', '/stats//', '/healthz/x', '/fleet/a/b', '/%2e%2e/stats']) {
       const reply = await api.askJson('GET', path)
       assert.deepEqual([path, reply.status], [path, 404])
       assert.partialDeepStrictEqual(reply.json, { code: 'NOT_FOUND' })
@@ -38,6 +38,11 @@ describe('odd requests to the management API', () => {
       ['PROPFIND', '/stats', 'GET, HEAD'],
       ['QUERY', '/stats', 'GET, HEAD'],
       ['DELETE', '/healthz', 'GET, HEAD'],
+      ['DELETE', '/fleet', 'GET, HEAD'],
+      ['DELETE', '/fleet/', 'GET, HEAD'],
+      ['GET', '/fleet/two', 'DELETE'],
+      ['HEAD', '/fleet/two/', 'DELETE'],
+      ['PATCH', '/fleet/a%2Fb', 'DELETE'],
     ] as const) {
       const reply = await api.ask(method, path)
       assert.deepEqual([method, path, reply.status, reply.headers['allow']], [method, path, 405, allow])
@@ -200,7 +205,7 @@ describe('odd requests to the management API', () => {
     await fc.assert(
       fc.asyncProperty(
         fc.constantFrom('GET', 'HEAD', 'PUT', 'POST', 'DELETE', 'PATCH', 'OPTIONS', 'SEARCH', 'QUERY'),
-        fc.oneof({ weight: 9, arbitrary: fc.constantFrom(...routes.map(({ path }) => path)) }, fc.stringMatching(/^\/[\x21-\x22\x24-\x7e]{0,20}$/)),
+        fc.oneof({ weight: 9, arbitrary: fc.constantFrom(...routes.map(({ path }) => path), '/fleet/two', '/fleet/three/', '/fleet/%00', '/fleet/%ff%zz', '/fleet//') }, fc.stringMatching(/^\/[\x21-\x22\x24-\x7e]{0,20}$/)),
         fc.array(fc.tuple(name.map((text) => encodeURIComponent(text.toWellFormed())), value), { maxLength: 4 }),
         fc.record({ json: fc.boolean(), authorized: fc.oneof({ weight: 9, arbitrary: fc.constant(true) }, fc.constant(false)) }),
         fc.option(fc.tuple(fc.stringMatching(/^[\x21-\x7e]{0,20}$/), fc.uint8Array({ maxLength: 100 }))),

@@ -163,6 +163,7 @@ describe('the routes of the management API', () => {
   const statuses: readonly (readonly [ErrorCode, number])[] = [
     ['CLIENT_BAD_IDENTIFIER', 400],
     ['SOURCE_CONFLICT', 409],
+    ['BUS_PEER_LACKS', 409],
     ['SOURCE_INVALID', 422],
     ['SOURCE_READ_ONLY', 501],
     ['SOURCE_UNAVAILABLE', 503],

@@ -123,7 +123,7 @@ describe('events in the log', () => {
   test('docs/log.md names every change of the management API, and no other', async () => {
     const docs = await readFile(new URL('docs/log.md', root), 'utf8')
     const row = /^\| `change` \|(.*)\|$/m.exec(docs)?.[1] ?? ''
-    const documented = [...row.matchAll(/`(\w+)`/g)].map(([, change]) => change)
-    assert.deepEqual(documented.toSorted(), routes.flatMap(({ change }) => change ?? []).toSorted())
+    const documented = [...row.matchAll(/`(\w+)`/g)].map(([, change = '']) => change)
+    assert.deepEqual(new Set(documented), new Set(routes.flatMap(({ change }) => change ?? [])))
   })
 })

@@ -6,6 +6,8 @@ import { SignalboxError } from '../../src/errors.ts'
 import type {
   Confirmation,
   DestinationStatus,
+  FleetAnswer,
+  InstanceStatus,
   LookupAnswer,
   Operations,
   ReloadAnswer,
@@ -20,6 +22,8 @@ export class MemoryOperations implements Operations {
   current: 'starting' | 'ready' | 'draining' = 'ready'
   confirmation: Confirmation = { workers: 2, workersExpected: 2, peers: [], bus: 'none' }
   kicked = 0
+  /** This instance, a live and a lost peer. */
+  instances: InstanceStatus[] = [instance('one', 'self'), instance('two', 'live'), instance('three', 'lost')]
   reload: ReloadAnswer | undefined
   /** Thrown by every operation that does something, when set. */
   failure: unknown
@@ -121,6 +125,18 @@ export class MemoryOperations implements Operations {
     return { kicked: this.kicked, confirmation: this.confirmation }
   }
 
+  async fleet(): Promise<FleetAnswer> {
+    await this.#called('fleet')
+    return { bus: 'up', instances: this.instances }
+  }
+
+  async forget(name: string): Promise<boolean> {
+    await this.#called('forget', name)
+    const before = this.instances.length
+    this.instances = this.instances.filter((known) => known.instance !== name || known.state !== 'lost')
+    return this.instances.length < before
+  }
+
   async delay(identifier: string, seconds: number): Promise<Confirmation> {
     await this.#called('delay', identifier, seconds)
     return this.confirmation
@@ -130,5 +146,22 @@ export class MemoryOperations implements Operations {
     this.calls.push(call)
     await this.gate
     if (this.failure !== undefined) throw this.failure
+  }
+}
+
+/** What a fleet says of one of its instances. */
+export function instance(name: string, state: InstanceStatus['state']): InstanceStatus {
+  return {
+    instance: name,
+    state,
+    started: '2026-01-01T00:00:00.000Z',
+    version: '0.0.0',
+    workers: 2,
+    digest: 'abc',
+    digest_agrees: true,
+    last_heard_s: state === 'lost' ? 60 : 0,
+    sequence: 17,
+    lag: state === 'self' ? null : 0,
+    gaps: 0,
   }
 }
