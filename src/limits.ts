@@ -100,7 +100,10 @@ export const HANDOVER_DEADLINE_MS = 800
 export const HOLD_MS = 120_000
 /** A connection that is being closed politely may take this long to send its last words. */
 export const LAST_WORDS_MS = 5_000
-/** Slow readers: what the bridge holds per direction at most. */
+/**
+ * The mark at which a socket takes in no more (Node's own). The last piece may cross it by as much again, on the side that
+ * reads and on the side that writes: a slow reader holds less than four times this.
+ */
 export const BRIDGE_BUFFER = 65_536
 
 // Supervision

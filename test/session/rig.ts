@@ -88,8 +88,9 @@ export class FewWords implements Preauth {
 
   expire(reason: 'timeout' | 'shutdown'): void {
     if (this.#at === 'over') return
+    const last = this.#at === 'tls' ? Buffer.alloc(0) : Buffer.from(`BYE ${reason}\n`)
     this.#at = 'over'
-    this.#port.close(Buffer.from(`BYE ${reason}\n`), new SignalboxError(reason === 'timeout' ? 'CLIENT_TIMEOUT' : 'DRAINING', reason))
+    this.#port.close(last, new SignalboxError(reason === 'timeout' ? 'CLIENT_TIMEOUT' : 'DRAINING', reason))
   }
 
   #say(line: string): void {
