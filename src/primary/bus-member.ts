@@ -9,11 +9,10 @@
  * obeyed. The same question settles who is meant when a sender's clock was set back, and who was here first when two
  * instances have one name. What anybody says to invalidate is obeyed at once: it costs lookups, never correctness.
  *
- * Over 400 lines because sending, receiving and the state between them are one thing; tables that stand by themselves are
- * in peers.ts, pulse.ts and acknowledgements.ts.
+ * Over 400 lines because joining, receiving and the state between them are one thing; what stands by itself is in peers.ts,
+ * pulse.ts, introductions.ts, acknowledgements.ts, peer-statistics.ts and bus-sender.ts.
  */
-import { randomInt } from 'node:crypto'
-import { decodeBusFrame, encodeBusFrame } from '../bus/frame.ts'
+import { decodeBusFrame } from '../bus/frame.ts'
 import type { BusFrame, BusHeader } from '../bus/frame.ts'
 import { readPayload } from '../bus/payload.ts'
 import type { ActiveHold, BusPayload, Hello, InstanceFacts, Welcome } from '../bus/payload.ts'
@@ -21,9 +20,13 @@ import type { BusTransport } from '../bus/transport.ts'
 import type { Clock, Timer } from '../clock.ts'
 import type { ClusterConfig } from '../config/config.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
-import { BUS_PATIENCE, BUS_PEERS, BUS_WELCOMES, IDENTIFIERS_PER_FRAME } from '../limits.ts'
+import { BUS_PATIENCE, BUS_WELCOMES, IDENTIFIERS_PER_FRAME } from '../limits.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import type { PeerOutcome } from './acknowledgements.ts'
+import { BusSender } from './bus-sender.ts'
+import { Introductions } from './introductions.ts'
+import { PeerStatistics } from './peer-statistics.ts'
+import type { Stats } from './peer-statistics.ts'
 import { Peers } from './peers.ts'
 import type { Continuity, Peer } from './peers.ts'
 import { Pulse } from './pulse.ts'
@@ -32,8 +35,6 @@ export type { PeerOutcome } from './acknowledgements.ts'
 
 /** A change that every instance must obey and acknowledge. */
 export type Change = Extract<BusPayload, { kind: 'invalidate' | 'invalidate-all' | 'kick' | 'hold' | 'release' }>
-
-type Stats = Readonly<Record<string, number | string>>
 
 export interface BusMemberOptions {
   readonly cluster: ClusterConfig
@@ -83,8 +84,6 @@ export interface BusCounters {
 /** Joining: nothing is cached yet, so that nothing can be doubtful. */
 type Phase = 'new' | 'joining' | 'joined' | 'closed'
 
-const QUESTIONS = 2 ** 48 - 1
-
 const WHY: Readonly<Record<Exclude<Continuity, 'next' | 'repeated'>, (instance: string) => string>> = {
   gap: (instance) => `frames of peer ${instance} were missed`,
   restarted: (instance) => `peer ${instance} has started anew`,
@@ -98,12 +97,12 @@ export class BusMember {
   readonly #peers: Peers
   readonly #pulse: Pulse
   readonly #acknowledgements = new Acknowledgements()
+  readonly #introductions: Introductions
+  readonly #statistics: PeerStatistics
+  readonly #sender: BusSender
   readonly #patience: number
-  readonly #frames: string
-  readonly #self: string
-  readonly counters: BusCounters = { gaps: 0, invalid: 0, repeated: 0, received: 0, sent: 0, doubts: 0 }
+  readonly #counters = { gaps: 0, invalid: 0, repeated: 0, received: 0, doubts: 0 }
   #phase: Phase = 'new'
-  #sequence = 0
   #up = false
   #downSince = 0
   #beating: Timer | undefined
@@ -114,14 +113,6 @@ export class BusMember {
   #saidHello = false
   #closing: Promise<void> | undefined
 
-  /** Statistics asked of peers. */
-  readonly #questions = new Map<number, { readonly instance: string; readonly settle: (stats: Stats | undefined) => void }>()
-  /** Peers that wait for ours, with their question. */
-  readonly #askers = new Map<string, number>()
-  /** The question of our last hello to all, when it was put, and who has answered. */
-  #greeting = { question: -1, at: Number.NEGATIVE_INFINITY, answered: new Set<string>() }
-  /** Questions put to one peer. */
-  readonly #asked = new Map<string, { readonly question: number; readonly at: number }>()
   /** The question to whoever has our name. */
   #probe = -1
   #twin = false
@@ -136,8 +127,13 @@ export class BusMember {
     this.#peers = options.peers ?? new Peers()
     this.#patience = BUS_PATIENCE * cluster.heartbeat
     this.#pulse = new Pulse(this.#patience)
-    this.#frames = `${cluster.channel}:frames`
-    this.#self = this.#to(cluster.instance)
+    this.#introductions = new Introductions(cluster.heartbeat, this.#patience)
+    this.#statistics = new PeerStatistics(options.clock, options.stats)
+    this.#sender = new BusSender(options)
+  }
+
+  get counters(): BusCounters {
+    return { ...this.#counters, sent: this.#sender.sent }
   }
 
   /** `up`: our own heartbeat has come back in time. */
@@ -145,8 +141,9 @@ export class BusMember {
     return this.#up && this.#pulse.beats(this.#options.clock.now()) ? 'up' : 'down'
   }
 
+  /** The number of the last frame that went to all. */
   get sequence(): number {
-    return this.#sequence
+    return this.#sender.sequence
   }
 
   peers(): readonly Peer[] {
@@ -172,12 +169,12 @@ export class BusMember {
    * name), BUS_DOWN, or DRAINING when it was closed meanwhile. Nothing may be cached before it has resolved.
    */
   async join(): Promise<readonly ActiveHold[]> {
-    const { allowUnavailable = false, clock, transport, told } = this.#options
+    const { allowUnavailable = false, clock, cluster, transport, told } = this.#options
     if (this.#phase !== 'new') throw new SignalboxError('INTERNAL', 'the bus is joined once')
     this.#phase = 'joining'
     try {
       const listener = { frame: (channel: string, bytes: Buffer) => this.#receive(channel, bytes), resubscribed: () => this.#resubscribed() }
-      const subscribed = await transport.open([this.#frames, this.#self], listener, allowUnavailable)
+      const subscribed = await transport.open([this.#sender.frames, this.#sender.channelOf(cluster.instance)], listener, allowUnavailable)
       this.#refuseIfClosed()
       if (subscribed) await this.#introduceOurselves(allowUnavailable)
       this.#refuseIfClosed()
@@ -199,10 +196,10 @@ export class BusMember {
   async publish(change: Change): Promise<readonly PeerOutcome[]> {
     const { clock, cluster, told } = this.#options
     const lost = this.#peers.missed(clock.now(), Math.max(this.#patience, cluster.busDownTtl))
-    const sequence = this.#sequence + 1
+    const sequence = this.sequence + 1
     const settled = this.#acknowledgements.expect(sequence, this.#peers.expect(sequence))
     const timer = clock.after(cluster.ackTimeout, () => this.#acknowledgements.settle(sequence), { keepAlive: true })
-    this.#send(change, cluster.ackTimeout).then(
+    this.#sender.toAll(change, cluster.ackTimeout).then(
       () => {
         if (!this.#acknowledgements.pending(sequence)) this.#acknowledgements.settle(sequence)
       },
@@ -219,17 +216,7 @@ export class BusMember {
   /** The statistics of a peer, or undefined when it doesn't answer within `deadline` milliseconds. */
   ask(instance: string, deadline: number): Promise<Stats | undefined> {
     if (this.#phase === 'closed') return Promise.resolve(undefined)
-    const question = randomInt(QUESTIONS)
-    return new Promise((resolve) => {
-      const settle = (stats: Stats | undefined): void => {
-        timer.cancel()
-        this.#questions.delete(question)
-        resolve(stats)
-      }
-      const timer = this.#options.clock.after(deadline, () => settle(undefined), { keepAlive: true })
-      this.#questions.set(question, { instance, settle })
-      this.#sendTo(instance, { kind: 'query', question, what: 'stats' })
-    })
+    return this.#statistics.ask(instance, deadline, (question) => this.#sendTo(instance, { kind: 'query', question, what: 'stats' }))
   }
 
   /** An operator forgets a lost peer. False: not known, or live. */
@@ -247,11 +234,12 @@ export class BusMember {
     const { cluster, transport } = this.#options
     this.#beating?.cancel()
     // Nobody is told that one leaves who never came: under the same name another may live.
-    const bye = this.#saidHello ? this.#send({ kind: 'bye' }, cluster.heartbeat) : Promise.resolve()
+    const bye = this.#saidHello ? this.#sender.toAll({ kind: 'bye' }, cluster.heartbeat) : Promise.resolve()
+    this.#sender.silence()
     this.#phase = 'closed'
     this.#progress()
     this.#acknowledgements.settleAll()
-    for (const { settle } of this.#questions.values()) settle(undefined)
+    this.#statistics.close()
     // A bye that doesn't get through makes us a lost peer, which is what we are then.
     await bye.catch(() => {})
     await transport.close()
@@ -261,10 +249,10 @@ export class BusMember {
 
   async #introduceOurselves(allowUnavailable: boolean): Promise<void> {
     const { cluster } = this.#options
-    const namesakes = await this.#othersOn(this.#self)
+    const namesakes = await this.#othersOn(this.#sender.channelOf(cluster.instance))
     if (namesakes > 0 && this.#phase === 'joining') {
       // Before anybody else hears of us: to the peers we would be the other one, started anew.
-      this.#probe = randomInt(QUESTIONS)
+      this.#probe = Introductions.draw()
       this.#sendTo(cluster.instance, this.#helloWith(this.#probe))
       await this.#until(() => this.#twin, this.#patienceFor(namesakes))
     }
@@ -277,7 +265,7 @@ export class BusMember {
       if (allowUnavailable && asSignalboxError(error).code === 'BUS_DOWN') return
       throw error
     }
-    const others = await this.#othersOn(this.#frames)
+    const others = await this.#othersOn(this.#sender.frames)
     const complete = (): boolean => this.#up && this.#welcomed.size >= others
     await this.#until(() => this.#twin || complete(), this.#patienceFor(others))
     if (this.#twin) throw this.#nameTaken()
@@ -367,9 +355,8 @@ export class BusMember {
   /** To all: here we are. */
   #hello(): Promise<void> {
     const { clock, cluster } = this.#options
-    this.#greeting = { question: randomInt(QUESTIONS), at: clock.now(), answered: new Set() }
     this.#saidHello = true
-    return this.#sendSign(this.#helloWith(this.#greeting.question), cluster.ackTimeout)
+    return this.#sendSign(this.#helloWith(this.#introductions.askAll(clock.now())), cluster.ackTimeout)
   }
 
   #helloAgain(): void {
@@ -378,19 +365,8 @@ export class BusMember {
 
   /** To one whose epoch or destinations aren't known for sure; once per heartbeat. */
   #question(instance: string): void {
-    const { clock, cluster } = this.#options
-    const now = clock.now()
-    const asked = this.#asked.get(instance)
-    if (asked !== undefined && now - asked.at < cluster.heartbeat) return
-    this.#asked.delete(instance)
-    if (this.#asked.size >= BUS_PEERS) {
-      // The oldest: a map keeps the order of insertion.
-      const [oldest] = this.#asked.keys()
-      if (oldest !== undefined) this.#asked.delete(oldest)
-    }
-    const question = randomInt(QUESTIONS)
-    this.#asked.set(instance, { question, at: now })
-    this.#sendTo(instance, this.#helloWith(question))
+    const question = this.#introductions.ask(instance, this.#options.clock.now())
+    if (question !== undefined) this.#sendTo(instance, this.#helloWith(question))
   }
 
   #helloWith(question: number): Hello {
@@ -407,51 +383,29 @@ export class BusMember {
       facts: facts(),
       destinations: destinations(),
       holds: holds().slice(0, IDENTIFIERS_PER_FRAME),
-      sequence: this.#sequence,
+      sequence: this.sequence,
     })
   }
 
   /** A frame whose return shows that we are on the bus. */
   #sendSign(payload: BusPayload, deadline: number): Promise<void> {
-    const sent = this.#send(payload, deadline)
-    this.#pulse.sent(this.#sequence, this.#options.clock.now())
+    const sent = this.#sender.toAll(payload, deadline)
+    this.#pulse.sent(this.sequence, this.#options.clock.now())
     return sent
   }
 
-  /** To all. Whatever becomes of it, its number is used up: peers will see that they have missed something. */
-  async #send(payload: BusPayload, deadline: number): Promise<void> {
-    const { cluster, epoch, transport } = this.#options
-    const { kind, ...fields } = payload
-    const sequence = ++this.#sequence
-    if (this.#phase === 'closed') throw new SignalboxError('BUS_DOWN', 'this instance has left the bus')
-    const bytes = encodeBusFrame({ kind, instance: cluster.instance, epoch, sequence, payload: fields }, this.#frames, cluster.secret)
-    this.counters.sent++
-    await transport.publish(this.#frames, bytes, deadline)
-  }
-
   #sendTo(instance: string, payload: BusPayload): void {
-    this.#sendDirect(instance, payload).catch((error: unknown) => this.#options.told.failed(payload.kind, asSignalboxError(error, 'BUS_DOWN')))
-  }
-
-  async #sendDirect(instance: string, payload: BusPayload): Promise<void> {
-    const { cluster, epoch, transport } = this.#options
-    if (this.#phase === 'closed') return
-    const { kind, ...fields } = payload
-    const channel = this.#to(instance)
-    const bytes = encodeBusFrame({ kind, instance: cluster.instance, epoch, sequence: 0, payload: fields }, channel, cluster.secret)
-    this.counters.sent++
-    await transport.publish(channel, bytes, cluster.ackTimeout)
-  }
-
-  #to(instance: string): string {
-    return `${this.#options.cluster.channel}:to:${instance}`
+    const { cluster, told } = this.#options
+    this.#sender
+      .to(instance, payload, cluster.ackTimeout)
+      .catch((error: unknown) => told.failed(payload.kind, asSignalboxError(error, 'BUS_DOWN')))
   }
 
   // ---- what is received ----
 
   #receive(channel: string, bytes: Buffer): void {
     if (this.#phase === 'closed') return
-    this.counters.received++
+    this.#counters.received++
     let frame: BusFrame
     try {
       frame = decodeBusFrame(bytes, channel, this.#options.cluster.secret)
@@ -459,7 +413,7 @@ export class BusMember {
       return this.#invalid(asSignalboxError(thrown).message)
     }
     if (frame.header.instance === this.#options.cluster.instance) return this.#ofOurName(channel, frame)
-    if (channel === this.#frames) this.#forAll(frame)
+    if (channel === this.#sender.frames) this.#forAll(frame)
     else this.#forUs(frame)
   }
 
@@ -470,12 +424,12 @@ export class BusMember {
   }
 
   #ofOurName(channel: string, { header, body }: BusFrame): void {
-    if (header.epoch === this.#options.epoch && header.sequence <= this.#sequence) {
+    if (header.epoch === this.#options.epoch && header.sequence <= this.sequence) {
       // Only what everybody hears shows that everybody is heard.
-      if (channel === this.#frames) this.#ownReturned(header)
+      if (channel === this.#sender.frames) this.#ownReturned(header)
       return
     }
-    if (channel === this.#frames) return this.#twinHeard(header)
+    if (channel === this.#sender.frames) return this.#twinHeard(header)
     const payload = this.#read(header, body)
     if (payload?.kind === 'hello') {
       // Who was here first stays; of two that come at once, the one that started first.
@@ -514,7 +468,7 @@ export class BusMember {
     const { instance } = header
     const { peer, continuity, returned } = this.#peers.follow(header, clock.now())
     if (continuity === 'repeated') {
-      this.counters.repeated++
+      this.#counters.repeated++
       return
     }
     if (continuity !== 'next') {
@@ -572,12 +526,9 @@ export class BusMember {
         return this.#acknowledged(header, payload)
       case 'query':
         return this.#answer(instance, payload.question)
-      case 'answer': {
-        const asked = this.#questions.get(payload.question)
-        if (asked?.instance === instance) asked.settle(payload.stats)
-        else this.counters.repeated++
+      case 'answer':
+        if (!this.#statistics.answered(instance, payload.question, payload.stats)) this.#counters.repeated++
         return
-      }
       case 'heartbeat':
       case 'bye':
       case 'kick':
@@ -601,13 +552,13 @@ export class BusMember {
   }
 
   #welcomeFrom(header: BusHeader, welcome: Welcome): void {
-    const { clock } = this.#options
     const { instance } = header
-    if (!this.#isAnswer(instance, welcome.question)) {
-      this.counters.repeated++
+    const now = this.#options.clock.now()
+    if (!this.#introductions.answered(instance, welcome.question, now)) {
+      this.#counters.repeated++
       return
     }
-    const known = this.#peers.proven(header, welcome.sequence, clock.now())
+    const known = this.#peers.proven(header, welcome.sequence, now)
     if (known === undefined) return this.#doubt(WHY.untracked(instance))
     if (known.missed) {
       this.#missed('stranger')
@@ -619,16 +570,6 @@ export class BusMember {
       return this.#progress()
     }
     for (const hold of welcome.holds) this.#obeyHold({ kind: 'hold', ...hold })
-  }
-
-  /** Each question is answered once by each, in good time. */
-  #isAnswer(instance: string, question: number): boolean {
-    if (this.#asked.get(instance)?.question === question) return this.#asked.delete(instance)
-    const { at, answered } = this.#greeting
-    if (this.#greeting.question !== question || answered.has(instance) || answered.size >= BUS_PEERS) return false
-    if (this.#options.clock.now() - at > this.#patience) return false
-    answered.add(instance)
-    return true
   }
 
   #introduce(peer: Peer, { facts, destinations }: Hello | Welcome): void {
@@ -673,42 +614,31 @@ export class BusMember {
 
   #acknowledged({ instance }: BusHeader, { epoch, sequence, count }: Extract<BusPayload, { kind: 'acknowledge' }>): void {
     // To a former life of ours, or to nothing that we have said.
-    if (epoch !== this.#options.epoch || sequence > this.#sequence) {
-      this.counters.repeated++
+    if (epoch !== this.#options.epoch || sequence > this.sequence) {
+      this.#counters.repeated++
       return
     }
     this.#peers.acknowledged(instance, sequence)
     this.#acknowledgements.acknowledged(instance, sequence, count)
   }
 
-  /** One gathering of statistics serves all who ask meanwhile. */
   #answer(instance: string, question: number): void {
-    const { stats, told } = this.#options
     if (this.#peers.get(instance) === undefined) return
-    const gathering = this.#askers.size > 0
-    this.#askers.set(instance, question)
-    if (gathering) return
-    stats().then(
-      (answered) => {
-        for (const [asker, asked] of this.#askers) this.#sendTo(asker, { kind: 'answer', question: asked, stats: answered })
-        this.#askers.clear()
-      },
-      (error: unknown) => {
-        this.#askers.clear()
-        told.failed('query', asSignalboxError(error))
-      },
-    )
+    const send = (asker: string, asked: number, stats: Stats): void => this.#sendTo(asker, { kind: 'answer', question: asked, stats })
+    this.#statistics
+      .answer(instance, question, send)
+      .catch((error: unknown) => this.#options.told.failed('query', asSignalboxError(error)))
   }
 
   // ---- doubt ----
 
   #missed(continuity: Continuity): void {
     const counts = continuity === 'gap' || continuity === 'restarted' || continuity === 'stranger'
-    if (counts && this.#phase !== 'joining') this.counters.gaps++
+    if (counts && this.#phase !== 'joining') this.#counters.gaps++
   }
 
   #invalid(reason: string): void {
-    this.counters.invalid++
+    this.#counters.invalid++
     this.#doubt(reason)
   }
 
@@ -720,7 +650,7 @@ export class BusMember {
     if (this.#doubted || this.#phase !== 'joined') return
     this.#doubted = true
     queueMicrotask(() => (this.#doubted = false))
-    this.counters.doubts++
+    this.#counters.doubts++
     this.#options.doubt(reason)
   }
 }

@@ -75,7 +75,8 @@ class World {
     this.#makePeers = makePeers
     this.hub.fate = ({ channel }) => {
       if (!channel.endsWith(':frames')) return [0]
-      switch (weather[this.#frames++ % weather.length]) {
+      const kind = weather[this.#frames++ % weather.length] ?? 'fine'
+      switch (kind) {
         case 'drop':
           return []
         case 'delay':
@@ -84,7 +85,7 @@ class World {
           return [1_700]
         case 'twice':
           return [0, 300]
-        default:
+        case 'fine':
           return [0]
       }
     }
@@ -169,12 +170,10 @@ class World {
   async #start(name: string): Promise<void> {
     const actor = new Actor(this.hub, this.clock, name, this.#epoch++, { cluster: { secret: SECRET }, peers: this.#makePeers() })
     const joining = actor.join()
-    let joined = false
-    joining.then(
-      () => (joined = true),
-      () => (joined = true),
-    )
-    for (let quarters = 0; quarters < 40 && !joined; quarters++) await this.#pass(1)
+    const progress = { over: false }
+    const over = (): unknown => (progress.over = true)
+    joining.then(over, over)
+    for (let quarters = 0; quarters < 40 && !progress.over; quarters++) await this.#pass(1)
     await joining
     this.#actors.set(name, actor)
   }
