@@ -10,7 +10,11 @@
 
 /** The half of a source that a resolver needs. For Redis and SQL every worker has its own; for the file it asks the primary. */
 export interface MappingLookup {
-  /** The destination's name; undefined: no mapping. Rejects with SOURCE_UNAVAILABLE or SOURCE_TIMEOUT. */
+  /**
+   * The destination's name; undefined: no mapping. Rejects with SOURCE_UNAVAILABLE or SOURCE_TIMEOUT; with SOURCE_INVALID
+   * when there is an entry that can't be read (a key of another type, a value longer than any name): that is a failure of
+   * the store, since "no mapping" would move the account.
+   */
   lookup(identifier: string): Promise<string | undefined>
   close(): Promise<void>
 }

@@ -144,7 +144,8 @@ export class TcpProxy implements AsyncDisposable {
   /** Moves chunks one at a time, in order, holding them while paused or delayed. */
   async #relay(from: Socket, to: Socket, pair: Pair): Promise<void> {
     try {
-      for await (const chunk of from) {
+      // Not the plain iterator: at the end of one direction it would destroy the socket, and the other with it.
+      for await (const chunk of from.iterator({ destroyOnReturn: false })) {
         if (this.#delayMs > 0) await new Promise((resolve) => setTimeout(resolve, this.#delayMs))
         await this.#moving()
         if (!this.#pairs.has(pair)) return

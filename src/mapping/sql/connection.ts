@@ -66,7 +66,10 @@ export function textOf(value: unknown): string {
   if (value === null || value === undefined) return ''
   if (Buffer.isBuffer(value)) return value.toString('utf8')
   if (value instanceof Uint8Array) return Buffer.from(value).toString('utf8')
-  return String(value)
+  if (typeof value === 'string') return value
+  if (typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean') return String(value)
+  // Columns of a JSON type come as objects.
+  return JSON.stringify(value) ?? ''
 }
 
 /** Whether a value can be the name of a destination. */

@@ -92,7 +92,7 @@ class MysqlConnection implements SqlConnection {
     const id = this.#connection.threadId
     connectMysql(this.#server, this.#timeout).then(
       (other) => {
-        other.query(`KILL QUERY ${Number(id)}`, () => other.destroy())
+        other.query(`KILL QUERY ${id}`, () => other.destroy())
       },
       // The server can't be reached: then it can't be told either, and the dropped connection has to do.
       () => {},
