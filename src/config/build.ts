@@ -216,6 +216,7 @@ function buildCluster(tables: Tables, environment: FromEnvironment): ClusterConf
 
 /** Fleets that share a server but neither URL nor prefix stay apart; a changed password does not part a fleet. */
 function channelOf(bus: string, prefix: string): string {
-  const withoutPassword = bus.replace(/^([a-z+]+:\/\/)([^:@/]*)(?::[^@/]*)?@/, '$1$2@')
+  // Up to the last "@": a password may hold one.
+  const withoutPassword = bus.replace(/^([a-z+]+:\/\/)([^:@/]*)(?::[^/]*)?@/, '$1$2@')
   return `signalbox:${createHash('sha256').update(`${withoutPassword}\n${prefix}`).digest('hex').slice(0, 16)}`
 }

@@ -146,6 +146,7 @@ test('the bus is the source when that is Redis, and its channel does not depend 
   const derived = await cluster(redis('redis://u:one@h/0'))
   assert.deepEqual([derived.bus, derived.busExplicit], ['redis://u:one@h/0', false])
   assert.equal((await cluster(redis('redis://u:two@h/0'))).channel, derived.channel)
+  assert.equal((await cluster(redis('redis://u:t@w@o@h/0'))).channel, derived.channel)
   assert.notEqual((await cluster(redis('redis://u:one@h/0', 'other:'))).channel, derived.channel)
   assert.notEqual((await cluster(redis('redis://u:one@g/0'))).channel, derived.channel)
   assert.match(derived.channel, /^signalbox:[0-9a-f]{16}$/)
