@@ -196,6 +196,7 @@ export class Primary {
       fleet: this.#fleet,
       fleetRef: this.#fleetActor.ref,
     })
+    await this.#warnOfMissingLegs(source)
     await this.#acceptor.listen()
     if (config.admin !== undefined) this.#management = await this.#startManagement(config.admin, operations)
     if (this.#identity !== undefined && config.server.distribution === 'primary') {
@@ -239,7 +240,7 @@ export class Primary {
     const published =
       'doubt' in change
         ? ref.ask({ type: 'doubt', reason: change.reason }, deadline)
-        : ref.ask({ type: 'local-change', changed: change }, deadline)
+        : ref.ask({ type: 'local-change', changed: this.#normalised(change) }, deadline)
     published.then(
       () => {
         if ('doubt' in change) events.mappingDoubt(this.#log, { reason: change.reason })
@@ -247,6 +248,28 @@ export class Primary {
       },
       (error: unknown) => events.changeUnconfirmed(this.#log, { change: 'watch', error }),
     )
+  }
+
+  /** Who changes the store by hand may write an account otherwise than it is looked up. */
+  #normalised(changed: Changed): Changed {
+    if (changed.all || this.#config.mapping.normalize === 'none') return changed
+    return { all: false, identifiers: changed.identifiers.map((identifier) => identifier.toLowerCase()) }
+  }
+
+  /** Mappings to a destination that lacks a listener's protocol are no mistake, but hardly meant. */
+  async #warnOfMissingLegs(source: MappingSource): Promise<void> {
+    const { destinations, listeners } = this.#config
+    const lacking = destinations.filter(({ legs }) => listeners.some(({ protocol }) => legs[protocol] === undefined))
+    if (source.kind !== 'file' || lacking.length === 0) return
+    const counts = await source.summary()
+    for (const { name, legs } of lacking) {
+      const accounts = counts.get(name) ?? 0
+      const missing = [...new Set(listeners.map(({ protocol }) => protocol))].filter((protocol) => legs[protocol] === undefined)
+      if (accounts > 0) {
+        const warning = `${accounts} accounts are mapped to "${name}", which has no ${missing.join(' and no ')} leg: they cannot log in there`
+        events.mappingWarning(this.#log, { warning })
+      }
+    }
   }
 
   #makeOperations(mapping: RunningActor<MappingMessage>): PrimaryOperations {
