@@ -5,7 +5,9 @@
  *
  * Why not node:cluster's round robin: a connection that it has given to a worker that dies hangs for ever. Here the
  * worker says `taken` before its first byte goes out, and refuses what was sent to it too long ago; so no connection is
- * ever served twice. Few are sent to a worker at a time (WINDOW), so that "when it was sent" is not "when it was queued".
+ * ever served twice. For the same reason a connection is never sent again to a worker that has let it lie, and nothing is
+ * taken from a worker right after this process itself has stood still: the answer may be waiting to be read. Few are sent
+ * to a worker at a time (WINDOW), so that "when it was sent" is not "when it was queued".
  */
 import { createServer } from 'node:net'
 import type { Server, Socket } from 'node:net'
@@ -46,6 +48,10 @@ interface Waiting {
   /** Clock time of sending, while it is on its way. */
   at: number
   worker: number | undefined
+  /** Workers that let it lie: each may still hold a copy. */
+  readonly lay: Set<number>
+  /** Workers that declined it; they are asked again at the next look over, where nobody else would have it. */
+  readonly declined: Set<number>
 }
 
 export interface AcceptorOptions {
@@ -55,6 +61,8 @@ export interface AcceptorOptions {
   /** The protocol's "too busy" line; empty where none exists or TLS comes first. */
   readonly tooBusy: (listener: number) => Buffer
   readonly refused: (listener: ListenerConfig, address: string, why: Admission | 'unanswered') => void
+  /** The system could not accept a connection (descriptors, memory); the listener goes on. */
+  readonly acceptFailed?: (listener: ListenerConfig, error: Error) => void
 }
 
 /** The worker of a connection that has none. */
@@ -75,6 +83,9 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
   readonly #draining = new Set<number>()
   #queue: Waiting[] = []
   #sweep: Timer | undefined
+  /** Clock time of the last look over, and whether that one was put off because this process had stood still. */
+  #lookedOver = 0
+  #putOff = false
   #count = 1
   #closed = false
 
@@ -110,6 +121,7 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
       this.close()
       throw failed.reason
     }
+    this.#lookedOver = this.#options.clock.now()
     this.#sweep = this.#options.clock.every(SWEEP_MS, () => this.#lookOver())
   }
 
@@ -142,18 +154,22 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     this.#stations.delete(worker)
     this.#draining.delete(worker)
     if (state === undefined) return
-    for (const id of state.sent) {
+    // Each goes to the front of the queue: the oldest last, so that it is the first again.
+    for (const id of [...state.sent].reverse()) {
       const waiting = this.#onTheirWay.get(id)
       if (waiting !== undefined) this.#requeue(waiting)
     }
     this.#drainQueue()
   }
 
-  /** Accepts no more. What is waiting for a worker is closed. Idempotent. */
+  /**
+   * Accepts no more. What is waiting for a worker is closed; what is on its way is taken by its worker, or closed within
+   * limits.HANDOVER_DEADLINE_MS. Idempotent.
+   */
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#sweep?.cancel()
+    if (this.#onTheirWay.size === 0) this.#sweep?.cancel()
     for (const server of this.#servers) server.close()
     for (const waiting of this.#queue) this.#giveUp(waiting)
     this.#queue = []
@@ -165,7 +181,8 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
       this.#servers.push(server)
       this.#nameOf.set(server, listener.name)
       server.on('connection', (socket) => this.#accept(socket, listener, index))
-      server.once('error', (error) => {
+      server.on('error', (error) => {
+        if (server.listening) return this.#options.acceptFailed?.(listener, error)
         const message = `listener "${listener.name}" cannot listen on ${text}: ${error.message}`
         reject(new SignalboxError('LISTEN_FAILED', message, { cause: error }))
       })
@@ -192,26 +209,49 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     limits.register(id, listener.name, address, NOBODY)
     // A client that resets while it waits is noticed by the worker, or by nobody.
     socket.on('error', () => {})
-    this.#queue.push({ id, listener: index, socket, address, port: remotePort, accepted: clock.now(), at: 0, worker: undefined })
+    this.#queue.push({
+      id,
+      listener: index,
+      socket,
+      address,
+      port: remotePort,
+      accepted: clock.now(),
+      at: 0,
+      worker: undefined,
+      lay: new Set(),
+      declined: new Set(),
+    })
     this.#drainQueue()
   }
 
   #drainQueue(): void {
-    while (this.#queue.length > 0) {
-      const state = this.#choose()
-      if (state === undefined) return
+    // Those that none of the workers with room may have don't stand in the way of the others.
+    const passed: Waiting[] = []
+    while (this.#hasRoom) {
       const waiting = this.#queue.shift()
-      if (waiting !== undefined) this.#send(waiting, state)
+      if (waiting === undefined) break
+      const state = this.#choose(waiting)
+      if (state === undefined) passed.push(waiting)
+      else this.#send(waiting, state)
     }
+    if (passed.length > 0) this.#queue = [...passed, ...this.#queue]
+  }
+
+  get #hasRoom(): boolean {
+    for (const { station, sent, suspect } of this.#stations.values()) {
+      if (sent.size < (suspect ? 1 : WINDOW) && !this.#draining.has(station.worker)) return true
+    }
+    return false
   }
 
   /** The worker with the fewest sessions that has room on its way; a suspect one only when there is no other. */
-  #choose(): StationState | undefined {
+  #choose({ lay, declined }: Waiting): StationState | undefined {
     const { limits } = this.#options
     const sessions = (state: StationState) => limits.ofWorker(state.station.worker)
     let best: StationState | undefined
     for (const state of this.#stations.values()) {
-      if (state.sent.size >= WINDOW || this.#draining.has(state.station.worker)) continue
+      const { worker } = state.station
+      if (state.sent.size >= WINDOW || this.#draining.has(worker) || lay.has(worker) || declined.has(worker)) continue
       if (best === undefined || Number(state.suspect) < Number(best.suspect)) best = state
       else if (state.suspect === best.suspect && sessions(state) < sessions(best)) best = state
     }
@@ -227,7 +267,10 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     state.sent.add(id)
     this.#onTheirWay.set(id, waiting)
     this.#options.limits.assign(id, station.worker)
-    station.send({ t: 'connection', id, listener, at: waiting.at, address, port }, socket, () => this.#declined(id, station.worker))
+    station.send({ t: 'connection', id, listener, at: waiting.at, address, port }, socket, () => {
+      this.#declined(id, station.worker)
+      this.#drainQueue()
+    })
   }
 
   #taken(id: number, worker: number): void {
@@ -241,6 +284,7 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
   #declined(id: number, worker: number): void {
     const waiting = this.#settle(id, worker)
     if (waiting === undefined) return
+    waiting.declined.add(worker)
     this.#again(waiting)
   }
 
@@ -267,6 +311,10 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
 
   #lookOver(): void {
     const now = this.#options.clock.now()
+    const stoodStill = now - this.#lookedOver > 2 * SWEEP_MS
+    this.#lookedOver = now
+    this.#putOff = stoodStill && !this.#putOff
+    if (this.#putOff) return
     for (const waiting of this.#onTheirWay.values()) {
       // In the order of sending: the rest is younger.
       if (now - waiting.at < HANDOVER_DEADLINE_MS) break
@@ -274,20 +322,28 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
       if (state !== undefined) {
         state.suspect = true
         state.sent.delete(waiting.id)
+        waiting.lay.add(state.station.worker)
       }
       // With a worker that stands still and no other, the client is better off trying again.
-      if ([...this.#stations.values()].some((other) => !other.suspect)) this.#requeue(waiting)
+      if (this.#isWanted(waiting)) this.#requeue(waiting)
       else {
         this.#onTheirWay.delete(waiting.id)
         this.#giveUp(waiting)
       }
     }
     this.#queue = this.#queue.filter((waiting) => {
+      waiting.declined.clear()
       if (now - waiting.accepted <= UNANSWERED_MS) return true
       this.#giveUp(waiting)
       return false
     })
     this.#drainQueue()
+    if (this.#closed && this.#onTheirWay.size === 0) this.#sweep?.cancel()
+  }
+
+  /** Whether there is a worker to give it to. */
+  #isWanted({ lay }: Waiting): boolean {
+    return [...this.#stations.values()].some(({ station, suspect }) => !suspect && !lay.has(station.worker))
   }
 
   #giveUp(waiting: Waiting): void {

@@ -11,6 +11,7 @@ import type { Message, Question, Reply } from '../actor/message.ts'
 import type { Clock } from '../clock.ts'
 import type { ServerConfig } from '../config/config.ts'
 import { impossible } from '../errors.ts'
+import { addressKey } from '../listener/address.ts'
 
 /** From a worker: what became of a dial. Successes are told only while a streak of failures is known. */
 export interface Outcome extends Message {
@@ -80,7 +81,7 @@ export type HealthChange =
   | { readonly down: true; readonly destination: string; readonly failures: number; readonly sources: number; readonly seconds: number; readonly error: string }
   | { readonly down: false; readonly destination: string; readonly seconds: number }
 
-/** A streak remembers at most so many client addresses: more would only prove the same. */
+/** A streak remembers so many client addresses at least, and as many as it takes: more would only prove the same. */
 const CLIENTS = 64
 
 export class Health implements Behaviour<HealthMessage> {
@@ -130,7 +131,9 @@ export class Health implements Behaviour<HealthMessage> {
     const first = breaker.failures === 0
     breaker.failures++
     breaker.probing = undefined
-    if (breaker.clients.size < CLIENTS) breaker.clients.add(client)
+    // As addresses are counted everywhere: one client has a whole IPv6 /64 to call from.
+    const remembered = Math.max(CLIENTS, this.#options.server.hostDownMinClients)
+    if (breaker.clients.size < remembered) breaker.clients.add(addressKey(client))
     breaker.hostLevel ||= result === 'connecting'
     if (this.#trips(breaker)) this.#trip(destination, breaker, error)
     else if (first) this.#publish(destination)

@@ -65,6 +65,8 @@ export class Limits implements Behaviour<LimitsMessage> {
     this.#failures = new LRUCache({
       max: PENALTY_ADDRESSES,
       ttl: PENALTY_MEMORY_MS,
+      // Anything else sets timers of its own.
+      ttlResolution: 0,
       perf: { now: () => clock.now() + 1 },
     })
   }

@@ -36,6 +36,8 @@ export interface IntakeOptions {
   /** Sends what was told now: the primary must have it before the sessions begin. */
   readonly flush: () => void
   readonly begin: (taken: Taken) => void
+  /** The system could not accept a connection on a shared listening socket; the listener goes on. */
+  readonly acceptFailed?: (listener: ListenerConfig, error: Error) => void
 }
 
 /** Worker-made numbers of connections begin here, times the worker's number: apart from the primary's own. */
@@ -56,13 +58,13 @@ export class Intake {
     this.#options = options
   }
 
-  /** A handed-out connection arrived. */
-  take(envelope: ConnectionEnvelope, socket: Socket): void {
+  /** A handed-out connection arrived; without its socket when the descriptor got lost on the way. */
+  take(envelope: ConnectionEnvelope, socket: Socket | undefined): void {
     const { clock, acceptor, worker } = this.#options
     const { id, listener, address, port } = envelope
-    if (this.#closed || clock.now() - envelope.at > HANDOVER_FRESH_MS) {
+    if (socket === undefined || this.#closed || clock.now() - envelope.at > HANDOVER_FRESH_MS) {
       // Closes this process's descriptor only; the primary still holds the connection.
-      socket.destroy()
+      socket?.destroy()
       acceptor.tell({ type: 'declined', worker, ids: [id] })
       return
     }
@@ -82,7 +84,8 @@ export class Intake {
               const server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true })
               this.#servers.push(server)
               server.on('connection', (socket) => this.#accepted(socket, index, listener.name, max, tooBusy(index)))
-              server.once('error', (error) => {
+              server.on('error', (error) => {
+                if (server.listening) return this.#options.acceptFailed?.(listener, error)
                 reject(new SignalboxError('LISTEN_FAILED', `listener "${listener.name}" cannot listen on ${text}: ${error.message}`, { cause: error }))
               })
               server.listen({ host, port, ipv6Only: family === 6, backlog: 4096 }, resolve)
