@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Clock } from '../clock.ts'
 import { makeDemoCertificates } from './certificates.ts'
-import { demoCommands, hasCurl } from './commands.ts'
+import { demoCommands, hasCurl, quoteForShell } from './commands.ts'
 import type { DemoCommands } from './commands.ts'
 import { writeDemoFiles } from './configuration.ts'
 import type { DemoListeners } from './configuration.ts'
@@ -84,7 +84,8 @@ async function runIn(directory: string, options: DemoOptions): Promise<number> {
     options.cancel.addEventListener('abort', stop)
     if (options.cancel.aborted) stop()
     void servers.ended.then(stop)
-    await follow(serving.lines, options, explanation(listeners, commands, password, options.isTerminal))
+    const examples = `export ADMIN=https://127.0.0.1:${admin} CA=${quoteForShell(files.caPath)} TOKEN=${token}`
+    await follow(serving.lines, options, explanation({ listeners, commands, password, examples, isTerminal: options.isTerminal }))
     const status = await serving.ended
     if (options.cancel.aborted) return 0
     options.print(`The demo ended by itself: the ${status === 0 ? "mail servers' process is gone" : `proxy's exit status is ${status}`}.\n`)
@@ -107,7 +108,16 @@ async function follow(lines: AsyncIterable<string>, options: DemoOptions, text: 
   }
 }
 
-function explanation(listeners: DemoListeners, commands: DemoCommands, password: string, isTerminal: boolean): string {
+interface Explained {
+  readonly listeners: DemoListeners
+  readonly commands: DemoCommands
+  readonly password: string
+  /** A shell's line that the examples of the documentation build on. */
+  readonly examples: string
+  readonly isTerminal: boolean
+}
+
+function explanation({ listeners, commands, password, examples, isTerminal }: Explained): string {
   return `
 Signalbox stands in front of two mail servers, "old" and "new". It listens on 127.0.0.1:
   IMAPS ${listeners.imaps}, IMAP with STARTTLS ${listeners.imap}, management API https ${listeners.admin}
@@ -127,6 +137,10 @@ ${commands.move}
 3. Log in again:
 
 ${commands.login}
+
+To go on with the examples of docs/management.md, give the shell what they use:
+
+${examples}
 
 Everything here is made for this run and gone with it. Ctrl-C ends the demo.
 ${isTerminal ? '\nLogins as they happen:\n' : ''}`

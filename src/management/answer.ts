@@ -18,7 +18,6 @@ export type ApiCode =
   | 'BODY_TOO_LARGE'
   | 'NOT_CONFIRMED'
   | 'NOT_READY'
-  | 'SHUTTING_DOWN'
   | 'INTERNAL'
 
 export interface Answer {

@@ -3,11 +3,11 @@
  * looked at (lockout and token, path and method, body, parameters), how an Answer becomes bytes, and the audit line of
  * every change. What the routes do is theirs; what the instance does is Operations'.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { METHODS } from 'node:http'
 import type { Server } from 'node:https'
 import fastify from 'fastify'
-import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { AdminConfig } from '../config/config.ts'
 import { SignalboxError } from '../errors.ts'
 import { ADMIN_HEAD } from '../limits.ts'
@@ -99,7 +99,7 @@ export async function startManagement(options: ManagementOptions): Promise<Manag
   }
 }
 
-type App = FastifyInstance<Server, IncomingMessage, ServerResponse, FastifyBaseLogger>
+type App = FastifyInstance<Server>
 
 function buildApp(options: ManagementOptions, sockets: Sockets): { app: App; server: Server } {
   const guard = createGuard(options.admin, options.clock, options.log)

@@ -1,56 +1,17 @@
 import assert from 'node:assert/strict'
-import { execFile, spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { systemClock } from '../../src/clock.ts'
+import { cleanEnv, Demo, paste } from '../support/demo.ts'
 import { skipWithout } from '../support/programs.ts'
 import { makeTemporary } from '../support/temporary.ts'
 import type { Temporary } from '../support/temporary.ts'
 
 const run = promisify(execFile)
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const PATIENCE_MS = 60_000
-
-/** `npm start`, and what it printed. */
-class Demo {
-  readonly child: ChildProcess
-  readonly exited: Promise<number | null>
-  output = ''
-
-  constructor(env: NodeJS.ProcessEnv) {
-    this.child = spawn('npm', ['start'], { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'inherit'], detached: true })
-    this.child.stdout?.on('data', (chunk: Buffer) => (this.output += chunk.toString('utf8')))
-    this.exited = new Promise((resolve) => this.child.once('exit', resolve))
-  }
-
-  async until(pattern: RegExp): Promise<void> {
-    for (const deadline = systemClock.now() + PATIENCE_MS; !pattern.test(this.output); await systemClock.sleep(50)) {
-      assert.ok(systemClock.now() < deadline && this.child.exitCode === null, `no ${pattern} in: ${this.output}`)
-    }
-  }
-
-  /** The commands as printed: all lines of the paragraph after each numbered heading. */
-  commands(): string[] {
-    return [...this.output.matchAll(/^\d\. .*:\n\n((?:.+\n)+)/gm)].map(([, command = '']) => command)
-  }
-
-  /** Ctrl-C on a terminal reaches the whole group: npm, the demo, the proxy and the mail servers. */
-  async interrupt(): Promise<number | null> {
-    if (this.child.pid !== undefined && this.child.exitCode === null) process.kill(-this.child.pid, 'SIGINT')
-    return this.exited
-  }
-}
-
-/** Runs what was printed the way it would be pasted. */
-async function paste(command: string): Promise<string> {
-  const { stdout } = await run('sh', ['-c', command], { timeout: PATIENCE_MS })
-  return stdout
-}
 
 async function walkThrough(demo: Demo): Promise<void> {
   await demo.until(/Ctrl-C ends the demo/)
@@ -67,11 +28,6 @@ async function onlyTools(tools: Readonly<Record<string, string>>): Promise<Tempo
   const temporary = await makeTemporary('tools')
   for (const [name, path] of Object.entries(tools)) await symlink(path, join(temporary.path, name))
   return temporary
-}
-
-function cleanEnv(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
-  const { NODE_TEST_CONTEXT: _context, ...env } = process.env
-  return { ...env, ...more }
 }
 
 describe('the demo', () => {
