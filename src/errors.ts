@@ -46,6 +46,8 @@ export const ERROR_CODES = {
   // bus and actors
   BUS_DOWN: ['bus', true],
   BUS_REFUSED: ['bus', false],
+  /** Another live instance has our name. */
+  BUS_NAME_TAKEN: ['bus', false],
   /** A live peer doesn't know the destination that a mapping shall name. */
   BUS_PEER_LACKS: ['bus', false],
   ACTOR_MAILBOX_FULL: ['internal', true],

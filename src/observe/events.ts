@@ -121,8 +121,8 @@ export function busRefused(log: Logger, fields: { error: SignalboxError }): void
   log.warn({ event: 'bus_refused', code: fields.error.code, ...fields }, 'the bus refused this instance, which goes on alone')
 }
 
-/** Frames may have been missed: everything cached is looked up again. */
-export function busDoubt(log: Logger, fields: { reason: string }): void {
+/** Frames may have been missed: everything cached is looked up again. `times`: how often since the last such line. */
+export function busDoubt(log: Logger, fields: { reason: string; times: number }): void {
   log.warn({ event: 'bus_doubt', ...fields }, 'changes of peers may have been missed')
 }
 

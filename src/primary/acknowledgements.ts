@@ -30,13 +30,6 @@ export class Acknowledgements {
     return (this.#awaited.get(sequence)?.missing.size ?? 0) > 0
   }
 
-  /** Changes that wait for this instance. */
-  lag(instance: string): number {
-    let lag = 0
-    for (const { missing } of this.#awaited.values()) if (missing.has(instance)) lag++
-    return lag
-  }
-
   acknowledged(instance: string, sequence: number, count: number): void {
     const awaited = this.#awaited.get(sequence)
     if (awaited === undefined || !awaited.missing.delete(instance)) return

@@ -150,11 +150,6 @@ export class BusMember {
     return this.#peers.all()
   }
 
-  /** Changes of ours that wait for a peer's acknowledgement. */
-  lag(instance: string): number {
-    return this.#acknowledgements.lag(instance)
-  }
-
   /** Peers that live and lack the destination. */
   lacking(destination: string): readonly string[] {
     return this.#peers
@@ -165,7 +160,7 @@ export class BusMember {
 
   /**
    * Subscribes, looks whether its name is free, says hello, and resolves with the holds in force once every peer has
-   * answered or three heartbeats are over. Rejects with BUS_REFUSED (the server says no, or another live instance has our
+   * answered or three heartbeats are over. Rejects with BUS_REFUSED (the server says no), BUS_NAME_TAKEN (another live instance has our
    * name), BUS_DOWN, or DRAINING when it was closed meanwhile. Nothing may be cached before it has resolved.
    */
   async join(): Promise<readonly ActiveHold[]> {
@@ -278,7 +273,7 @@ export class BusMember {
 
   #nameTaken(): SignalboxError {
     const { instance } = this.#options.cluster
-    return new SignalboxError('BUS_REFUSED', `another live instance is named "${instance}": give this one a cluster.instance of its own`)
+    return new SignalboxError('BUS_NAME_TAKEN', `another live instance is named "${instance}": give this one a cluster.instance of its own`)
   }
 
   /** Subscribers besides ourselves; infinitely many where that can't be told. */

@@ -25,6 +25,8 @@ export interface BusSurroundings {
 
 /** Over what the workers may take to obey. */
 const MARGIN_MS = 1_000
+/** Doubts are logged at most this often. */
+const DOUBT_LOG_MS = 10_000
 
 /**
  * Joins the bus that is configured; undefined: there is none, or a bus that nobody asked for by name refused us (a warning).
@@ -37,6 +39,7 @@ export async function joinBus(surroundings: BusSurroundings): Promise<BusMember 
   const deadline = cluster.ackTimeout + MARGIN_MS
   // The client of a bus is loaded by those who have one.
   const { RedisTransport } = await import('../bus/redis.ts')
+  const say = seldom(clock, (reason, times) => events.busDoubt(log, { reason, times }))
   const member = new BusMember({
     cluster,
     clock,
@@ -49,7 +52,7 @@ export async function joinBus(surroundings: BusSurroundings): Promise<BusMember 
     stats,
     obey: (change) => fleetRef.ask({ type: 'obey', change }, deadline),
     doubt: (reason) => {
-      events.busDoubt(log, { reason })
+      say(reason)
       fleetRef.ask({ type: 'doubt', reason }, deadline).catch((error: unknown) => events.changeUnconfirmed(log, { change: 'doubt', error: asSignalboxError(error) }))
     },
     told: report(log, fleetRef),
@@ -62,6 +65,20 @@ export async function joinBus(surroundings: BusSurroundings): Promise<BusMember 
     if (cluster.busExplicit || error.code !== 'BUS_REFUSED') throw error
     events.busRefused(log, { error })
     return undefined
+  }
+}
+
+/** A flood of bad frames is one line every DOUBT_LOG_MS: the first at once, then how many there were. */
+function seldom(clock: Clock, tell: (reason: string, times: number) => void): (reason: string) => void {
+  let quietUntil = Number.NEGATIVE_INFINITY
+  let unsaid = 0
+  return (reason) => {
+    unsaid++
+    const now = clock.now()
+    if (now < quietUntil) return
+    quietUntil = now + DOUBT_LOG_MS
+    tell(reason, unsaid)
+    unsaid = 0
   }
 }
 

@@ -116,7 +116,7 @@ export type FleetMessage =
 export interface FleetStatus {
   readonly bus: 'none' | 'up' | 'down'
   readonly sequence: number
-  readonly peers: readonly (Peer & { readonly lag: number })[]
+  readonly peers: readonly Peer[]
   readonly counters: BusCounters | undefined
 }
 
@@ -347,7 +347,7 @@ export class Fleet implements Behaviour<FleetMessage> {
   #status(): FleetStatus {
     const bus = this.#bus
     if (bus === undefined) return { bus: 'none', sequence: 0, peers: [], counters: undefined }
-    return { bus: bus.state, sequence: bus.sequence, peers: bus.peers().map((peer) => ({ ...peer, lag: bus.lag(peer.instance) })), counters: bus.counters }
+    return { bus: bus.state, sequence: bus.sequence, peers: bus.peers(), counters: bus.counters }
   }
 }
 
@@ -356,9 +356,9 @@ export function changesOf(changed: Changed, reread: boolean): readonly Change[] 
   if (changed.all) return [{ kind: 'invalidate-all', reread }]
   const changes: Change[] = []
   for (let at = 0; at < changed.identifiers.length; at += IDENTIFIERS_PER_FRAME) {
-    // One reading is enough for all the frames of a change.
     const identifiers = changed.identifiers.slice(at, at + IDENTIFIERS_PER_FRAME)
-    changes.push({ kind: 'invalidate', identifiers, reread: reread && at === 0 })
+    // Each frame by itself: nobody may look up what it voids in a file that has not been read again yet.
+    changes.push({ kind: 'invalidate', identifiers, reread })
   }
   return changes
 }

@@ -275,7 +275,7 @@ function statusOf(peer: FleetStatus['peers'][number], digest: string, now: numbe
     digest_agrees: peer.facts?.digest === digest,
     last_heard_s: Math.round((now - peer.heard) / 100) / 10,
     sequence: peer.sequence,
-    lag: peer.lag,
+    lag: peer.unacknowledged,
     gaps: peer.gaps,
   }
 }

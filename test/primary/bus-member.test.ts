@@ -184,7 +184,7 @@ describe('two of one name', () => {
     const stage = new Stage()
     const [a, b] = await stage.pair()
     const twin = stage.actor('a')
-    await assert.rejects(twin.join(), { code: 'BUS_REFUSED', message: /another live instance is named "a"/ })
+    await assert.rejects(twin.join(), { code: 'BUS_NAME_TAKEN', message: /another live instance is named "a"/ })
     await stage.beats(4)
     assert.deepEqual([...a.doubts, ...b.doubts], [])
     assert.equal(b.peer('a')?.epoch, 1_000)
@@ -197,7 +197,7 @@ describe('two of one name', () => {
   test('a newcomer whose clock is behind gives way as well', async () => {
     const stage = new Stage()
     const [a] = await stage.pair()
-    await assert.rejects(stage.actor('a', {}, 500).join(), { code: 'BUS_REFUSED' })
+    await assert.rejects(stage.actor('a', {}, 500).join(), { code: 'BUS_NAME_TAKEN' })
     assert.equal(a.member.state, 'up')
   })
 
