@@ -129,8 +129,10 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
 
   /** Starts the workers. Called once. */
   begin(): void {
-    cluster.setupPrimary({ exec: this.#options.entry, serialization: 'advanced', args: [] })
+    // In this order: setupPrimary freezes the policy. With node:cluster's round robin a connection that was given to a
+    // dying worker would never be answered.
     cluster.schedulingPolicy = cluster.SCHED_NONE
+    cluster.setupPrimary({ exec: this.#options.entry, serialization: 'advanced', args: [] })
     for (let count = 0; count < this.#options.threads; count++) this.#spawn()
     this.#pinging = this.#options.clock.every(WORKER_PING_MS, () => this.#options.self({ type: 'ping-all' }))
   }
