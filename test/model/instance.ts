@@ -1,0 +1,209 @@
+/**
+ * One instance of a fleet within the test's process: the real operations, fleet actor, bus member, mapping owner and
+ * resolvers, put together as primary and worker do, over a store and a bus in memory. What is left out is what carries
+ * bytes between processes.
+ */
+import { spawn } from '../../src/actor/actor.ts'
+import type { RunningActor } from '../../src/actor/actor.ts'
+import type { Config } from '../../src/config/config.ts'
+import { Catalogue } from '../../src/destination/catalogue.ts'
+import { MappingOwner } from '../../src/mapping/actor.ts'
+import type { MappingMessage } from '../../src/mapping/actor.ts'
+import { BusMember } from '../../src/primary/bus-member.ts'
+import { factsOf } from '../../src/primary/bus.ts'
+import { Fleet } from '../../src/primary/fleet.ts'
+import type { FleetMessage } from '../../src/primary/fleet.ts'
+import { Health } from '../../src/primary/health.ts'
+import { Limits } from '../../src/primary/limits.ts'
+import { PrimaryOperations } from '../../src/primary/operations.ts'
+import { Peers } from '../../src/primary/peers.ts'
+import { Generations } from '../../src/resolver/generations.ts'
+import { Resolver } from '../../src/resolver/resolver.ts'
+import type { ResolverMessage } from '../../src/resolver/resolver.ts'
+import { Sessions } from '../../src/session/sessions.ts'
+import type { SessionsMessage } from '../../src/session/sessions.ts'
+import type { BusHub, HubEnd } from '../support/bus-hub.ts'
+import type { FakeClock } from '../support/fake-clock.ts'
+import { StoreLine } from './store.ts'
+import type { Store } from './store.ts'
+
+const WORKERS = 2
+const DEADLINE = 60_000
+
+/** What a mutant replaces. */
+export interface Parts {
+  readonly generations: () => Generations
+  readonly peers: () => Peers
+}
+
+export const SOUND: Parts = { generations: () => new Generations(), peers: () => new Peers() }
+
+export interface InstanceOptions {
+  readonly config: Config
+  readonly clock: FakeClock
+  readonly hub: BusHub
+  readonly store: Store
+  readonly watch: boolean
+  readonly epoch: number
+  readonly parts: Parts
+}
+
+export interface ModelWorker {
+  readonly number: number
+  readonly resolver: Resolver
+  readonly actor: RunningActor<ResolverMessage>
+  readonly sessions: RunningActor<SessionsMessage>
+}
+
+export class Instance {
+  readonly name: string
+  readonly end: HubEnd
+  readonly line: StoreLine
+  readonly operations: PrimaryOperations
+  readonly member: BusMember
+  readonly watches: boolean
+  readonly #options: InstanceOptions
+  readonly #catalogue: Catalogue
+  readonly #fleet: Fleet
+  readonly #fleetActor: RunningActor<FleetMessage>
+  readonly #mapping: RunningActor<MappingMessage>
+  readonly #workers = new Map<number, ModelWorker>()
+  #forked = 0
+  /** False: its process has ended. */
+  alive = true
+
+  constructor(options: InstanceOptions) {
+    const { config, clock, hub, store, watch, epoch, parts } = options
+    const { heartbeat, instance, ackTimeout } = config.cluster
+    this.#options = options
+    this.name = instance
+    this.watches = watch
+    this.end = hub.connect(instance)
+    this.line = new StoreLine({ store, clock, instance, watch, heartbeat })
+    this.#catalogue = new Catalogue(config.destinations)
+    this.#fleet = new Fleet({ clock, ackTimeout, reread: undefined, unconfirmed: () => {} })
+    this.#fleetActor = spawn(this.#fleet, { name: 'fleet', clock })
+    this.#mapping = spawn(new MappingOwner(this.line), { name: 'mapping', clock })
+    this.line.onChange((change) => {
+      const fleet = this.#fleetActor.ref
+      if ('doubt' in change) fleet.tell({ type: 'doubt', reason: change.reason })
+      else fleet.tell({ type: 'local-change', changed: change })
+    })
+    const destinations = config.destinations.map(({ name }) => name)
+    const same = factsOf(config, 'model', WORKERS)
+    const health = new Health({ server: config.server, destinations, clock, random: () => 0, publish: () => {}, changed: () => {} })
+    const facts = () => ({ ...same, workers: this.#workers.size })
+    this.operations = new PrimaryOperations({
+      config,
+      clock,
+      version: 'model',
+      catalogue: this.#catalogue,
+      mapping: this.#mapping.ref,
+      fleet: this.#fleetActor.ref,
+      health: spawn(health, { name: 'health', clock }).ref,
+      limits: new Limits(config.limits, [], clock),
+      workers: () => [],
+      state: () => 'ready',
+      watch: () => (watch ? 'on' : 'off'),
+      facts,
+      epoch,
+    })
+    this.member = new BusMember({
+      cluster: config.cluster,
+      clock,
+      transport: this.end,
+      epoch,
+      facts,
+      destinations: () => destinations,
+      holds: () => this.#fleet.holds(),
+      stats: () => Promise.resolve({}),
+      obey: (change) => this.#fleetActor.ref.ask({ type: 'obey', change }, DEADLINE),
+      doubt: (reason) => this.#fleetActor.ref.tell({ type: 'doubt', reason }),
+      told: {
+        up: () => this.#fleetActor.ref.tell({ type: 'bus', up: true }),
+        down: () => this.#fleetActor.ref.tell({ type: 'bus', up: false }),
+        joined: () => {},
+        left: () => {},
+        lost: () => {},
+        differs: () => {},
+        twin: () => {},
+        failed: () => {},
+      },
+      peers: parts.peers(),
+    })
+  }
+
+  /** Joins the bus, then starts its workers; somebody must move the clock meanwhile. */
+  async begin(): Promise<void> {
+    this.#fleet.attach(this.member, await this.member.join())
+    for (let number = 0; number < WORKERS; number++) this.#fork()
+  }
+
+  get workers(): readonly ModelWorker[] {
+    return [...this.#workers.values()]
+  }
+
+  nameOf(destination: number): string | undefined {
+    return this.#catalogue.nameOf(destination)
+  }
+
+  /** A worker's process is killed; another takes its place. */
+  killWorker(which: number): void {
+    const worker = this.workers[which % this.#workers.size]
+    if (worker === undefined) return
+    this.#end(worker)
+    this.#fleetActor.ref.tell({ type: 'left', worker: worker.number })
+    this.#fork()
+  }
+
+  /** The process is killed. */
+  crash(): void {
+    this.end.vanish()
+    this.#over()
+    void this.member.close()
+  }
+
+  /** It is shut down. */
+  leave(): void {
+    this.#over()
+    void this.member.close()
+  }
+
+  #over(): void {
+    this.alive = false
+    for (const worker of this.#workers.values()) this.#end(worker)
+    this.#workers.clear()
+    this.#fleetActor.stop()
+    this.#mapping.stop()
+    void this.line.close()
+  }
+
+  #end(worker: ModelWorker): void {
+    this.#workers.delete(worker.number)
+    worker.actor.stop()
+    worker.sessions.stop()
+  }
+
+  #fork(): void {
+    const { config, clock, parts } = this.#options
+    const number = ++this.#forked
+    const resolver = new Resolver({
+      mapping: config.mapping,
+      clock,
+      source: this.line.lookupOnly(),
+      destinationId: (name) => this.#catalogue.idOf(name),
+      destinationName: (id) => this.#catalogue.nameOf(id),
+      defaultDestination: () => 0,
+      loginHoldMax: 10,
+      busDownTtl: config.cluster.busDownTtl,
+      self: (message) => actor.ref.tell(message),
+      random: () => 0.5,
+      report: { undeclared: () => {}, auditStale: () => {}, sourceFailed: () => {}, sourceAnswered: () => {} },
+      generations: parts.generations(),
+    })
+    const actor = spawn<ResolverMessage>(resolver, { name: 'resolver', clock })
+    const sessions = spawn<SessionsMessage>(new Sessions(), { name: 'sessions', clock })
+    this.#workers.set(number, { number, resolver, actor, sessions })
+    this.#fleetActor.ref.tell({ type: 'joined', member: { worker: number, resolver: actor.ref, sessions: sessions.ref } })
+  }
+}
