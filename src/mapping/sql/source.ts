@@ -138,7 +138,8 @@ export class SqlSource implements MappingSource {
       if (list !== undefined) await removeOthers(statements, { list, remove: writing.remove, imported, tally })
       return tally.result()
     })
-    return this.#refusing('import', work)
+    // Awaited here: what is spooled goes when this block ends.
+    return await this.#refusing('import', work)
   }
 
   async summary(): Promise<ReadonlyMap<string, number>> {
