@@ -4,7 +4,7 @@
  * fail months later.
  */
 import { execFile } from 'node:child_process'
-import { access, constants } from 'node:fs/promises'
+import { access, constants, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { promisify } from 'node:util'
 import type { Config } from '../config/config.ts'
@@ -32,8 +32,12 @@ export async function identityOf({ user, group }: Config['server']): Promise<Ide
   return { user: name, uid, gid, groups: [...new Set([gid, ...groups])] }
 }
 
-/** For good: user, group and supplementary groups. */
+/**
+ * For good: user, group and supplementary groups. Nothing happens where it has been done: a worker that is started after
+ * the primary has given up root begins as that user, and may not even ask for what it has.
+ */
 export function dropPrivileges(identity: Identity): void {
+  if (process.getuid?.() === identity.uid && process.getgid?.() === identity.gid) return
   process.setgroups?.([...identity.groups])
   process.setgid?.(identity.gid)
   process.setuid?.(identity.uid)
@@ -54,12 +58,28 @@ export async function checkAccess(config: Config): Promise<void> {
     try {
       await access(path, mode)
     } catch (error) {
-      failures.push(`${what} ${path}: ${error instanceof Error && 'code' in error ? String(error.code) : 'no access'}`)
+      failures.push(`${what} ${path}: ${codeOf(error)}`)
     }
   }
+  const replace = await replaceable(config)
+  if (replace !== undefined) failures.push(replace)
   if (failures.length > 0) {
     throw new SignalboxError('CONFIG_INVALID', `as user "${config.server.user ?? ''}" these cannot be used: ${failures.join('; ')}`)
   }
+}
+
+/** A write replaces the mapping file by a new one with the same owner and group, which must be ours to give. */
+async function replaceable({ mapping: { source, file } }: Config): Promise<string | undefined> {
+  if (source !== 'file' || file === undefined || process.getuid?.() === 0) return undefined
+  const stats = await stat(file.path).catch(() => undefined)
+  // Missing or out of reach: said by the other checks.
+  if (stats === undefined) return undefined
+  const ours = process.getuid?.() === stats.uid && (process.getgid?.() === stats.gid || process.getgroups?.().includes(stats.gid) === true)
+  return ours ? undefined : `mapping file ${file.path}: must belong to the user and to one of its groups`
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : 'no access'
 }
 
 const run = promisify(execFile)
