@@ -6,93 +6,19 @@
  * A session ends in one way: `#close`, once. `end` (kick, shutdown) works in every stage.
  */
 import type { Socket } from 'node:net'
-import type { ActorRef } from '../actor/message.ts'
-import type { Clock } from '../clock.ts'
-import type { DestinationConfig, LegConfig, ListenerConfig, Mechanism, ServerConfig } from '../config/config.ts'
-import type { Backend, Dialer, ReplayOutcome } from '../destination/backend.ts'
+import type { DestinationConfig, LegConfig, Mechanism } from '../config/config.ts'
+import type { Backend, ReplayOutcome } from '../destination/backend.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
 import { HOLD_MS } from '../limits.ts'
-import type { Login, PreauthFactory, Protocol, Refusal } from '../protocol/protocol.ts'
-import type { Resolver, ResolverMessage } from '../resolver/resolver.ts'
+import type { Login, Protocol, Refusal } from '../protocol/protocol.ts'
 import type { OpenRoute } from '../resolver/route.ts'
-import type { InboundTls } from '../tls/inbound.ts'
 import { bridge } from './bridge.ts'
 import type { Bridge, BridgeResult } from './bridge.ts'
 import { ClientLeg } from './client-leg.ts'
-import type { SessionHandle, Sessions, SessionsMessage } from './sessions.ts'
+import type { AcceptedConnection, LoginFacts, SessionEnd, SessionProfile, SessionServices } from './services.ts'
+import type { SessionHandle } from './sessions.ts'
 
-/** What a listener's sessions have in common. */
-export interface SessionProfile {
-  readonly listener: ListenerConfig
-  readonly protocol: Protocol
-  readonly factory: PreauthFactory
-}
-
-/** A connection as the accept stage gets it. */
-export interface AcceptedConnection {
-  /** Paused; nothing of it has been read. */
-  readonly socket: Socket
-  readonly id: string
-  readonly clientAddress: string
-  readonly clientPort: number
-  readonly localAddress: string
-  readonly localPort: number
-}
-
-/** Why a session ended, for its closing log line. */
-export type SessionEnd = BridgeResult['reason'] | 'logout' | 'kicked' | 'shutdown' | 'error'
-
-export interface LoginFacts {
-  readonly account: string | undefined
-  readonly destination: string | undefined
-  readonly mechanism: Mechanism
-  readonly secure: boolean
-  /** Which attempt of this connection, from 1. */
-  readonly attempt: number
-  /** From the complete login command to the decision, milliseconds. */
-  readonly took: number
-  readonly route: OpenRoute | undefined
-}
-
-/** What the operator is told of a session. */
-export interface SessionReport {
-  accepted(session: Session, login: LoginFacts): void
-  refused(session: Session, login: LoginFacts): void
-  unavailable(session: Session, login: LoginFacts, error: SignalboxError): void
-  closed(session: Session, end: SessionClosed): void
-}
-
-export interface SessionClosed {
-  readonly reason: SessionEnd
-  readonly error: SignalboxError | undefined
-  /** Bytes from the client to the backend and back, since the hand-over. */
-  readonly bytesIn: number
-  readonly bytesOut: number
-  /** From the accepted connection to now. */
-  readonly seconds: number
-  /** The login that was let in; undefined: none was. */
-  readonly login: LoginFacts | undefined
-}
-
-/** What a session needs of its worker. */
-export interface SessionServices {
-  readonly clock: Clock
-  readonly server: ServerConfig
-  readonly tls: InboundTls
-  readonly dialer: Dialer
-  readonly resolver: Resolver
-  readonly resolverRef: ActorRef<ResolverMessage>
-  readonly sessions: Sessions
-  readonly sessionsRef: ActorRef<SessionsMessage>
-  /** From a login to its account; undefined: it names none. Throws CLIENT_BAD_IDENTIFIER. */
-  readonly identify: (login: Login) => string | undefined
-  readonly destination: (id: number) => DestinationConfig | undefined
-  /** Whether a destination may be dialled now; a promise when the primary must be asked (a probe of one that is down). */
-  readonly admit: (destination: string) => boolean | Promise<boolean>
-  /** Milliseconds to wait before a refusal is answered. Never rejects. */
-  readonly penalty: (clientAddress: string) => Promise<number>
-  readonly report: SessionReport
-}
+export type { AcceptedConnection, LoginFacts, SessionClosed, SessionEnd, SessionProfile, SessionReport, SessionServices } from './services.ts'
 
 /** A login on its way through resolve, dial and replay: what is told of it. The login itself is held by none but `#login`. */
 interface Attempt {
