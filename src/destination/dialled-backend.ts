@@ -199,11 +199,10 @@ export class DialledBackend implements Backend, BackendPort {
     this.#state = state
     this.#socket.pause()
     this.#timer?.cancel()
+    // A backend that asks back is as well as one that decides, and how long the client lets it wait is not its fault.
+    this.#report({ ok: true })
     // Whatever was decided, the login is of no further use here.
-    if (state !== 'challenged') {
-      this.#dialogue = undefined
-      this.#report({ ok: true })
-    }
+    if (state !== 'challenged') this.#dialogue = undefined
     this.#answer?.resolve(outcome)
     this.#answer = undefined
   }
@@ -306,7 +305,7 @@ export class DialledBackend implements Backend, BackendPort {
     if (this.#socket.listenerCount('error') === 0) this.#socket.on('error', unheard)
     this.#socket.destroy()
     // While establishing, the dialer decides what comes of it.
-    if (establishing === undefined) this.#report({ ok: false, phase: 'after', error })
+    if (establishing === undefined) this.#report(isItsFailure(error) ? { ok: false, phase: 'after', error } : { ok: true })
     this.#establishing = undefined
     establishing?.reject(error)
     this.#answer?.reject(error)
@@ -322,6 +321,11 @@ export class DialledBackend implements Backend, BackendPort {
   #outOfTurn(what: string): SignalboxError {
     return new SignalboxError('INTERNAL', `${what} out of turn: the backend connection is ${this.#state}`)
   }
+}
+
+/** A login that the backend has no mechanism for is the client's choice: whoever likes could take the server away from everybody. */
+function isItsFailure({ code }: SignalboxError): boolean {
+  return code !== 'BACKEND_NO_MECHANISM'
 }
 
 function closed(when: string): SignalboxError {
