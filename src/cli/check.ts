@@ -1,11 +1,12 @@
 /**
- * `signalbox check FILE`: says whether a configuration would start, with every mistake on a line of its own, or a
- * summary of what it would do. Binds nothing and connects to nobody.
+ * `signalbox check FILE`: says whether a configuration would start, with every mistake on a line of its own, the
+ * mapping file's included, or a summary of what it would do. Binds nothing and connects to nobody.
  */
 import type { Config, DestinationConfig, ListenerConfig } from '../config/config.ts'
 import type { Environment } from '../config/environment.ts'
 import { loadConfig } from '../config/load.ts'
 import { mistakeText } from '../config/mistake.ts'
+import { checkMapping } from './check-mapping.ts'
 
 /**
  * @param out takes the summary, line by line (each with its line break)
@@ -25,7 +26,13 @@ export async function check(
     for (const mistake of loaded.mistakes) err(`  ${mistakeText(mistake)}\n`)
     return 2
   }
-  for (const warning of loaded.warnings) err(`warning: ${warning}\n`)
+  const mapping = checkMapping(loaded.config)
+  for (const warning of [...loaded.warnings, ...mapping.warnings]) err(`warning: ${warning}\n`)
+  if (mapping.mistakes.length > 0) {
+    err(`${path}: the mapping file is refused\n`)
+    for (const mistake of mapping.mistakes) err(`  ${mistake}\n`)
+    return 2
+  }
   out(`${path}: ok\n`)
   for (const line of summary(loaded.config)) out(`  ${line}\n`)
   return 0

@@ -1,6 +1,7 @@
 /**
  * `signalbox serve FILE`: the instance itself. Checks the configuration, starts the primary, and turns signals into what
- * they mean: SIGINT and SIGTERM drain, a second one ends at once.
+ * they mean: SIGINT and SIGTERM drain, a second one ends at once. Signals that mean nothing (yet) must not end every
+ * session, nor open Node's debugger, which SIGUSR1 does by default: they are ignored with a warning.
  */
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -10,8 +11,9 @@ import { mistakeText } from '../config/mistake.ts'
 import type { Config } from '../config/config.ts'
 import { asSignalboxError } from '../errors.ts'
 import type { SignalboxError } from '../errors.ts'
-import { configWarning, instanceFailed, primaryCrashed } from '../observe/events.ts'
+import { configWarning, instanceFailed, primaryCrashed, signalIgnored } from '../observe/events.ts'
 import { createLog } from '../observe/log.ts'
+import { mappingMistakes } from './check-mapping.ts'
 import { Primary } from '../primary/primary.ts'
 import { VERSION } from '../version.ts'
 
@@ -26,10 +28,10 @@ export async function serve(path: string, env: NodeJS.ProcessEnv, err: (text: st
     for (const mistake of loaded.mistakes) err(`  ${mistakeText(mistake)}\n`)
     return 2
   }
-  return run(loaded.config, loaded.warnings)
+  return run(loaded.config, loaded.warnings, err)
 }
 
-async function run(config: Config, warnings: readonly string[]): Promise<number> {
+async function run(config: Config, warnings: readonly string[], err: (text: string) => void): Promise<number> {
   const terminal = process.stdout.isTTY
   const log = createLog({ level: config.server.logLevel, format: config.server.logFormat, isTerminal: terminal, clock: systemClock })
   const { logger } = log
@@ -66,10 +68,15 @@ async function run(config: Config, warnings: readonly string[]): Promise<number>
       (error: unknown) => ended.resolve(failure(asSignalboxError(error))),
     )
   }
+  for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) {
+    // A terminal that is closed takes with it what was started in it.
+    if (signal !== 'SIGHUP' || !terminal) process.on(signal, () => signalIgnored(logger, { signal }))
+  }
   try {
     await primary.start()
   } catch (error) {
     const status = failure(asSignalboxError(error))
+    for (const line of mappingMistakes(error)) err(`  ${line}\n`)
     await log.flush()
     return status
   }

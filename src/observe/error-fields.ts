@@ -1,7 +1,9 @@
 /**
  * How an error stands in the log: code, side, message and its chain of causes, and nothing else that may hang on the
  * object. Errors of libraries carry commands, configurations and URLs; those are where credentials leak, so fields are
- * chosen, never copied. Frames of the stack are only given for what is our own mistake (INTERNAL, or no SignalboxError).
+ * chosen, never copied. Frames of the stack are only given for what is our own mistake (INTERNAL, or no SignalboxError),
+ * and there of the error that was thrown first: an INTERNAL that wraps it only says where it was caught. What the system
+ * or a library reports with a code of its own (ECONNREFUSED) as the cause of a failure is no mistake of ours.
  */
 import { SignalboxError } from '../errors.ts'
 import { printable, redactUrls } from './redaction.ts'
@@ -13,7 +15,7 @@ export interface ErrorFields {
   /** Class name, for errors that aren't ours. */
   readonly type?: string
   readonly message: string
-  /** Frames, without the message; only for our own mistakes, on the outermost error of that sort. */
+  /** Frames, without the message; only for our own mistakes, once. */
   readonly stack?: readonly string[]
   readonly cause?: ErrorFields
 }
@@ -31,14 +33,18 @@ function fieldsOf(thrown: unknown, depth: number, wantStack: boolean): ErrorFiel
   if (!(thrown instanceof Error)) return { type: typeof thrown, message: sentence(describe(thrown)) }
   const own = thrown instanceof SignalboxError
   const code: unknown = 'code' in thrown ? thrown.code : undefined
-  const ours = !own || thrown.code === 'INTERNAL'
-  const cause = thrown.cause
+  // A cause that is a plain object holds facts for code (the lines of a mapping file); the message has told them.
+  const cause = typeof thrown.cause === 'object' && !(thrown.cause instanceof Error) ? undefined : thrown.cause
+  const wraps = own && cause instanceof Error
+  const outermost = depth === CAUSES
+  const ours = own ? thrown.code === 'INTERNAL' : outermost || typeof code !== 'string'
+  const showStack = wantStack && ours && !wraps
   return {
     ...(typeof code === 'string' || typeof code === 'number' ? { code: sentence(String(code)) } : {}),
     ...(own ? { side: thrown.side } : { type: sentence(thrown.name) }),
     message: sentence(thrown.message),
-    ...(wantStack && ours ? { stack: frames(thrown) } : {}),
-    ...(cause !== undefined && depth > 0 ? { cause: fieldsOf(cause, depth - 1, wantStack && !ours) } : {}),
+    ...(showStack ? { stack: frames(thrown) } : {}),
+    ...(cause !== undefined && depth > 0 ? { cause: fieldsOf(cause, depth - 1, wantStack && !showStack) } : {}),
   }
 }
 

@@ -241,6 +241,11 @@ export function configWarning(log: Logger, fields: { warning: string }): void {
   log.warn({ event: 'config_warning', ...fields }, 'the configuration has a point to look at')
 }
 
+/** A signal came that means nothing here. */
+export function signalIgnored(log: Logger, fields: { signal: string }): void {
+  log.warn({ event: 'signal_ignored', ...fields }, 'a signal that means nothing yet was ignored')
+}
+
 /** No certificate is configured: one was made for this run, which no client will trust. */
 export function selfSigned(log: Logger): void {
   log.warn({ event: 'self_signed' }, 'no certificate is configured: a self-signed one was made')

@@ -22,6 +22,9 @@ export function runWorker(): void {
   process.on('SIGINT', () => {})
   process.on('SIGTERM', () => {})
   process.on('SIGHUP', () => {})
+  process.on('SIGUSR2', () => {})
+  // Node would open a debugger's port, through which every local user is this process.
+  process.on('SIGUSR1', () => {})
   process.on('message', (envelope: ToWorker, handle: unknown) => {
     if (envelope.t === 'start') {
       start(envelope, (begun) => {

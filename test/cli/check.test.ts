@@ -5,13 +5,24 @@ import { check } from '../../src/cli/check.ts'
 import { changed, type Changes } from '../support/configuration.ts'
 import { makeTemporary } from '../support/temporary.ts'
 
-async function run(text: string, env: Record<string, string> = {}): Promise<{ status: number; out: string; err: string; path: string }> {
+interface Run {
+  readonly status: number
+  readonly out: string
+  readonly err: string
+  readonly path: string
+  readonly mappingPath: string
+}
+
+/** Checks the sound document with these changes; its mapping file holds `mappings`, or isn't there. */
+async function run(changes: Changes | string, env: Record<string, string> = {}, mappings: string | undefined = ''): Promise<Run> {
   await using directory = await makeTemporary('check')
   const path = `${directory.path}/a.toml`
-  await writeFile(path, text)
+  const mappingPath = `${directory.path}/m.tsv`
+  await writeFile(path, typeof changes === 'string' ? changes : changed({ 'mapping.file.path': mappingPath, ...changes }))
+  if (mappings !== undefined) await writeFile(mappingPath, mappings)
   let [out, err] = ['', '']
   const status = await check(path, env, (piece) => (out += piece), (piece) => (err += piece))
-  return { status, out, err, path }
+  return { status, out, err, path, mappingPath }
 }
 
 const ADMIN: Changes = {
@@ -20,9 +31,7 @@ const ADMIN: Changes = {
 }
 
 test('a sound file is summed up and exits 0', async () => {
-  const { status, out, err, path } = await run(
-    changed({ 'server.threads': 2, 'mapping.normalize': 'lowercase', 'mapping.file.path': '/var/lib/m.tsv' }),
-  )
+  const { status, out, err, path, mappingPath } = await run({ 'server.threads': 2, 'mapping.normalize': 'lowercase' })
   assert.equal(status, 0)
   assert.equal(err, '')
   assert.equal(
@@ -32,14 +41,14 @@ test('a sound file is summed up and exits 0', async () => {
   listener imap: imap on 127.0.0.1:1143, TLS plain
   destination legacy (default): legacy.example.com, imap 143 starttls
   destination stalwart: stalwart.example.com, imap 993 implicit
-  mappings: file /var/lib/m.tsv, lowercase
+  mappings: file ${mappingPath}, lowercase
   management: none
 `,
   )
 })
 
 test('warnings are told and change nothing about the status', async () => {
-  const { status, out, err } = await run(changed(ADMIN))
+  const { status, out, err } = await run(ADMIN)
   assert.equal(status, 0)
   assert.match(err, /^warning: There is no \[tls\.certificate\.<name>\]/)
   assert.match(out, /management: 127\.0\.0\.1:9443/)
@@ -47,9 +56,11 @@ test('warnings are told and change nothing about the status', async () => {
 })
 
 test('every mistake is a line, and the status is 2', async () => {
-  const { status, out, err, path } = await run(
-    changed({ 'server.thread': 1, 'listener.imap.tls': 'ssl', 'routing.default_destination': 'legcy' }),
-  )
+  const { status, out, err, path } = await run({
+    'server.thread': 1,
+    'listener.imap.tls': 'ssl',
+    'routing.default_destination': 'legcy',
+  })
   assert.equal(status, 2)
   assert.equal(out, '')
   const lines = err.trimEnd().split('\n')
@@ -74,7 +85,31 @@ test('a file that does not exist is a mistake', async () => {
 })
 
 test('what is not available yet is refused', async () => {
-  const { status, err } = await run(changed({ 'server.proxy_ttl': 5 }))
+  const { status, err } = await run({ 'server.proxy_ttl': 5 })
   assert.equal(status, 2)
   assert.match(err, /server\.proxy_ttl: not available yet/)
+})
+
+test('a mapping file that would be refused is a mistake, line by line, and its warnings are told', async () => {
+  const { status, out, err, path, mappingPath } = await run({}, {}, 'a@x.org legacy\nb@x.org\n# note\nc@x.org legcy\n')
+  assert.equal(status, 2)
+  assert.equal(out, '')
+  assert.equal(
+    err,
+    `${path}: the mapping file is refused
+  ${mappingPath}, line 2: fewer than two fields
+  ${mappingPath}, line 4: destination "legcy" is not declared
+`,
+  )
+  const twice = await run({}, {}, 'a@x.org legacy\na@x.org stalwart x\n')
+  assert.equal(twice.status, 0)
+  assert.match(twice.err, /^warning: .*m\.tsv: further fields on 1 line were ignored$/m)
+  assert.match(twice.err, /^warning: .*m\.tsv: identifiers given more than once: 1 line/m)
+})
+
+test('a mapping file that is not there is a mistake', async () => {
+  await using directory = await makeTemporary('check')
+  const { status, err } = await run({ 'mapping.file.path': `${directory.path}/missing.tsv` })
+  assert.equal(status, 2)
+  assert.match(err, /mapping\.file\.path: .*missing\.tsv: ENOENT/)
 })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { SignalboxError } from '../../src/errors.ts'
+import { asSignalboxError, SignalboxError } from '../../src/errors.ts'
 import { errorFields } from '../../src/observe/error-fields.ts'
 import { createRedactor, printable, redactUrl, redactUrls } from '../../src/observe/redaction.ts'
 
@@ -91,9 +91,19 @@ describe('errors in the log', () => {
   })
 
   test('our own mistakes show where they happened, once', () => {
-    const fields = errorFields(new SignalboxError('INTERNAL', 'oh', { cause: new TypeError('inner') }))
+    const fields = errorFields(new SignalboxError('INTERNAL', 'oh'))
     assert.ok(fields.stack?.some((frame) => frame.includes('redaction.test.ts')))
-    assert.equal(fields.cause?.stack, undefined)
+    const wrapped = errorFields(asSignalboxError(new TypeError('inner')))
+    assert.equal(wrapped.stack, undefined)
+    assert.ok(wrapped.cause?.stack?.some((frame) => frame.includes('redaction.test.ts')))
+    assert.ok(errorFields(Object.assign(new Error('unforeseen'), { code: 'ECONNRESET' })).stack)
+  })
+
+  test('what the system reports as the cause of a failure brings no stack, and facts for code are left out', () => {
+    const refused = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })
+    const fields = errorFields(new SignalboxError('BACKEND_CONNECT', 'not reached', { cause: refused }))
+    assert.deepEqual(fields.cause, { code: 'ECONNREFUSED', type: 'Error', message: 'connect ECONNREFUSED' })
+    assert.equal(errorFields(new SignalboxError('SOURCE_INVALID', 'line 2', { cause: { mistakes: [] } })).cause, undefined)
   })
 
   test('what is no error, endless causes and giant messages are bounded', () => {
