@@ -1,20 +1,31 @@
-/** Client addresses as they are shown and counted. */
+/**
+ * Client addresses as they are shown and counted. When strangers are counted an IPv6 address counts as its /64, the
+ * smallest network that one customer gets: counting single addresses would count nothing. IPv4-mapped IPv6 is IPv4.
+ */
 import ipaddr from 'ipaddr.js'
 
-/** An IPv4-mapped IPv6 address as the IPv4 address that it is; every other one as it stands. */
+/** What stands for a socket that has no address (any more). */
+const UNKNOWN = 'unknown'
+/** Text that is no address is cut to so many characters. */
+const TEXT = 64
+
+/** An IPv4-mapped IPv6 address as the IPv4 address that it is; every other one as it stands. For addresses of sockets. */
 export function plainAddress(address: string): string {
   return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
 }
 
-/** What an address is counted as: IPv4 itself (IPv4-mapped too), IPv6 its /64, anything unparsable itself. */
-export function addressKey(address: string): string {
-  if (!address.includes(':')) return address
-  try {
-    const parsed = ipaddr.process(address)
-    if (parsed.kind() === 'ipv4') return parsed.toString()
-    return `${ipaddr.IPv6.networkAddressFromCIDR(`${parsed.toString()}/64`).toString()}/64`
-  } catch {
-    // A zone or something that is no address: counted as it is rather than not at all.
-    return address
-  }
+/** What an address is counted as: `192.0.2.1`, or `2001:db8:0:1::/64`. Text that is no address is its own key. */
+export function addressKey(address: string | undefined): string {
+  if (address === undefined) return UNKNOWN
+  if (!ipaddr.isValid(address)) return address.slice(0, TEXT)
+  const parsed = ipaddr.process(address)
+  if (parsed instanceof ipaddr.IPv4) return parsed.toString()
+  const network = new ipaddr.IPv6([...parsed.parts.slice(0, 4), 0, 0, 0, 0])
+  return `${network.toString()}/64`
+}
+
+/** An address as it stands in logs: IPv4-mapped as IPv4, without zone. */
+export function addressText(address: string | undefined): string {
+  if (address === undefined) return UNKNOWN
+  return ipaddr.isValid(address) ? ipaddr.process(address.replace(/%.*$/, '')).toString() : address.slice(0, TEXT)
 }

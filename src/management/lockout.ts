@@ -7,7 +7,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock.ts'
 import { LOCKOUT_ADDRESSES } from '../limits.ts'
-import { addressKey } from './address-key.ts'
+import { addressKey } from '../listener/address.ts'
 
 interface Count {
   readonly failures: number

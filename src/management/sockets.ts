@@ -7,7 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Server } from 'node:https'
 import type { Socket } from 'node:net'
 import { ADMIN_CONNECTIONS, ADMIN_CONNECTIONS_PER_ADDRESS } from '../limits.ts'
-import { addressKey } from './address-key.ts'
+import { addressKey } from '../listener/address.ts'
 
 /** A request and its answer under way. */
 interface Exchange {

@@ -16,6 +16,7 @@ import { impossible, SignalboxError } from '../errors.ts'
 import { normalizeIdentifier } from '../identity/identifier.ts'
 import { identify } from '../identity/identify.ts'
 import { plainAddress } from '../listener/address.ts'
+import { KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES } from '../limits.ts'
 import type { MappingMessage } from '../mapping/actor.ts'
 import type { MappingLookup } from '../mapping/source.ts'
 import type { Log } from '../observe/log.ts'
@@ -219,7 +220,7 @@ export class Worker implements Behaviour<WorkerMessage> {
     const profile = this.#profiles[listener]
     if (profile === undefined) throw new SignalboxError('INTERNAL', `no listener has the number ${listener}`)
     socket.setNoDelay(true)
-    socket.setKeepAlive(true, 120_000)
+    socket.setKeepAlive(true, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES)
     const session = new Session(
       {
         socket,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { describe, test } from 'node:test'
-import { addressKey, addressText } from '../../src/management/address-key.ts'
+import { addressKey, addressText } from '../../src/listener/address.ts'
 import { Lockout } from '../../src/management/lockout.ts'
 import { tokenCheck } from '../../src/management/token.ts'
 import { LOCKOUT_ADDRESSES } from '../../src/limits.ts'
