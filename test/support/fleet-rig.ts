@@ -76,7 +76,6 @@ export class FleetMember {
 
   /** Ends it, by this signal, and starts it anew on the same ports. */
   async restart(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
-    this.box.admin.close()
     await this.box.stop(signal)
     this.box = await this.#start()
   }
@@ -121,6 +120,8 @@ export class FleetRig implements AsyncDisposable {
   readonly #hand: Redis | undefined
   readonly #options: FleetOptions
   readonly #temporary: Temporary
+  /** Ways of those whose process is the caller's. */
+  readonly #launched: Pick<FleetMember, 'source' | 'bus'>[] = []
   readonly #token = randomBytes(24).toString('hex')
   #ca = ''
 
@@ -175,7 +176,8 @@ export class FleetRig implements AsyncDisposable {
 
   /** Starts an instance and waits for nothing; it is the caller's to stop. */
   async launch(name: string, options: MemberOptions = {}): Promise<Signalbox> {
-    const { launch } = await this.#member(name, options)
+    const { launch, source, bus } = await this.#member(name, options)
+    this.#launched.push({ source, bus })
     return launch()
   }
 
@@ -191,14 +193,14 @@ export class FleetRig implements AsyncDisposable {
     }
   }
 
+  /** Shuts an instance down: it is none of ours any more. */
+  async remove(member: FleetMember): Promise<void> {
+    this.members.splice(this.members.indexOf(member), 1)
+    await end(member)
+  }
+
   async stop(): Promise<void> {
-    await Promise.all(
-      this.members.map(async ({ box, source, bus }) => {
-        box.admin.close()
-        await box.stop()
-        await Promise.all([source.close(), bus.close()])
-      }),
-    )
+    await Promise.all([...this.members, ...this.#launched].map(end))
     await this.redis?.[Symbol.asyncDispose]()
     await this.#temporary.remove()
   }
@@ -260,6 +262,11 @@ export class FleetRig implements AsyncDisposable {
     }
     return { imap, source, bus, start: () => Signalbox.start(options), launch: () => Signalbox.launch(options) }
   }
+}
+
+async function end({ box, source, bus }: Pick<FleetMember, 'source' | 'bus'> & { readonly box?: Signalbox }): Promise<void> {
+  await box?.stop()
+  await Promise.all([source.close(), bus.close()])
 }
 
 /** Polls until the condition holds; the bound only keeps a failing test from hanging. */

@@ -57,6 +57,7 @@ export class Signalbox implements AsyncDisposable {
     })
     void this.exited.then((exit) => {
       process.off('exit', killAtExit)
+      this.#admin?.close()
       this.#exit = exit
       this.#wake()
     })

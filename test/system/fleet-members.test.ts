@@ -1,0 +1,158 @@
+/**
+ * Who belongs to a fleet and who doesn't: kicks and delays told to one instance are obeyed by all, a newcomer learns what is in
+ * force, a second of one name is turned away, a destination that one lacks is not mapped to, whoever has another secret is
+ * not obeyed, and a file can be shared.
+ */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { FleetRig, until } from '../support/fleet-rig.ts'
+import type { FleetMember } from '../support/fleet-rig.ts'
+import { skipWithout } from '../support/programs.ts'
+import { StubImap } from '../support/stub-imap.ts'
+import type { WireClient } from '../support/wire-client.ts'
+
+const skip = skipWithout('redis-server')
+const SHARED_MOVES = 40
+
+describe('instances of a fleet', { skip }, () => {
+  let old: StubImap
+  let fresh: StubImap
+  let destinations: Record<string, number>
+  let rig: FleetRig
+  let a: FleetMember
+  let b: FleetMember
+
+  before(async () => {
+    old = await StubImap.start({ name: 'old', tls: 'plain' })
+    fresh = await StubImap.start({ name: 'new', tls: 'plain' })
+    destinations = { old: old.port, new: fresh.port }
+    rig = await FleetRig.start(['a', 'b'], { destinations, cluster: { secret: 'a secret that all of them have' } })
+    ;[a, b] = rig.pair
+  })
+  after(async () => {
+    await (rig as FleetRig | undefined)?.stop()
+    await Promise.all([old.stop(), fresh.stop()])
+  })
+
+  async function loggedIn(member: FleetMember, user: string): Promise<WireClient> {
+    const client = await member.greeted()
+    assert.match(await client.command(`a LOGIN ${user} secret`), /^a OK /m)
+    return client
+  }
+
+  test('a kick told to one ends the sessions of all, and only those of the account', async () => {
+    const sessions = await Promise.all([a, a, b, b, b].map((member) => loggedIn(member, 'kicked@example.com')))
+    const other = await loggedIn(b, 'other@example.com')
+    const { status, json, body } = await a.admin.kick('kicked@example.com')
+    assert.equal(status, 200, body)
+    assert.equal((json as { kicked: number }).kicked, 5)
+    await Promise.all(sessions.map((session) => session.untilClosed()))
+    assert.match(await other.command('b NOOP'), /this is old/)
+    other.destroy()
+  })
+
+  test('a delay told to one holds logins of all back, until the account is where it should be', async () => {
+    const delay = await a.admin.delay('held@example.com', 3)
+    assert.equal(delay.status, 200, delay.body)
+    const client = await b.greeted()
+    client.send('a LOGIN held@example.com secret\r\n')
+    const put = await a.admin.put('held@example.com', 'new')
+    assert.equal(put.status, 200, put.body)
+    await client.until(/^a OK .*welcome to new\r\n/m)
+    client.destroy()
+    assert.ok(old.connections.every(({ received }) => !received.includes('held@')))
+  })
+
+  test('an instance that joins holds back what the others hold back', async () => {
+    const user = 'joining@example.com'
+    const delay = await a.admin.delay(user, 120)
+    assert.equal(delay.status, 200, delay.body)
+    const c = await rig.add('c')
+    const dials = old.connections.length + fresh.connections.length
+    const client = await c.greeted()
+    client.send(`a LOGIN ${user} secret\r\n`)
+    // A session counts as the account's once it waits for its route; told to b, so that c obeys as a peer.
+    await until('the kick finds the login that waits', async () => {
+      assert.ok(!client.closed)
+      return ((await b.admin.kick(user)).json as { kicked: number }).kicked === 1
+    })
+    await client.untilClosed()
+    assert.doesNotMatch(client.received, /^a OK/m)
+    assert.equal(old.connections.length + fresh.connections.length, dials)
+    await rig.together()
+    await rig.remove(c)
+    // It has said bye: nobody misses it.
+    await until('a and b are alone again', async () => JSON.stringify([await a.stat('peers'), await b.stat('peers')]) === '[["b"],["a"]]')
+    assert.deepEqual(a.events('peer_lost'), [])
+    const put = await a.admin.put('after@example.com', 'new')
+    assert.deepEqual((put.json as { peers: unknown }).peers, [{ instance: 'b', acknowledged: true }])
+  })
+
+  test('a second instance of one name is turned away, and the first goes on', async () => {
+    const box = await rig.launch('b')
+    try {
+      const { code } = await box.exited
+      assert.equal(code, 1)
+      const line = box.lines.find(({ event }) => event === 'failed')
+      assert.match(line?.text ?? '', /another live instance is named \\"b\\"/)
+      assert.ok(!box.lines.some(({ event }) => event === 'ready'))
+    } finally {
+      await box.stop('SIGKILL')
+    }
+    const put = await a.admin.put('twin@example.com', 'new')
+    assert.equal(put.headers['signalbox-unconfirmed'], undefined, put.body)
+    assert.deepEqual(await b.destinations('twin@example.com'), ['new', 'new'])
+  })
+
+  test('an account is not mapped to a destination that a peer lacks', async () => {
+    const poor = await rig.add('poor', { destinations: { old: old.port } })
+    await rig.together()
+    await until('a knows what the newcomer lacks', async () => a.events('peer_differs').some(({ peer }) => peer === 'poor'))
+    const put = await a.admin.put('lacking@example.com', 'new')
+    assert.equal(put.status, 409, put.body)
+    assert.match(put.body, /poor/)
+    assert.equal(await rig.hand.get('route:lacking@example.com'), null)
+    await rig.remove(poor)
+    await until('the poor one has left', async () => !(await a.stat('peers') as string[]).includes('poor'))
+    assert.equal((await a.admin.put('lacking@example.com', 'new')).status, 200)
+  })
+
+  test('whoever has another secret is not obeyed, and both sides say so', async () => {
+    const session = await loggedIn(a, 'secret@example.com')
+    const from = { a: a.box.lines.length, b: b.box.lines.length }
+    const stranger = await rig.add('stranger', { cluster: { secret: 'a secret that nobody else has' } })
+    const kick = await stranger.admin.kick('secret@example.com')
+    assert.equal((kick.json as { kicked: number }).kicked, 0, kick.body)
+    assert.match(await session.command('b NOOP'), /this is old/)
+    session.destroy()
+    for (const member of [a, b]) {
+      await until(`${member.name} says so`, () => member.events('bus_doubt', from[member.name as 'a' | 'b']).some(({ reason }) => /signed|secret|HMAC/i.test(String(reason))))
+    }
+    await until('the stranger says so', () => stranger.events('bus_doubt').some(({ reason }) => /signed|secret|HMAC/i.test(String(reason))))
+    assert.deepEqual(await stranger.stat('peers'), [])
+    assert.ok(!((await a.stat('peers')) as string[]).includes('stranger'))
+    // Nothing of that hinders those who belong together.
+    const put = await a.admin.put('secret@example.com', 'new')
+    assert.equal(put.headers['signalbox-unconfirmed'], undefined, put.body)
+    assert.deepEqual(await b.destinations('secret@example.com'), ['new', 'new'])
+    await rig.remove(stranger)
+    const lines = a.events('bus_doubt', from.a).length
+    assert.ok(lines < 100, `${lines} lines about the stranger`)
+  })
+
+  test('a file that all share: what is written through one is read by the others before it is confirmed', async () => {
+    const users = Array.from({ length: SHARED_MOVES }, (_, index) => `file${index}@example.com`)
+    await using shared = await FleetRig.start(['a', 'b'], { destinations, file: users.map((user) => `${user}\told\n`).join(''), mapping: { settle: '0s' } })
+    const [one, two] = shared.pair
+    for (const user of users) {
+      await until(`${user} is cached`, async () => ((await two.routes(user)) ?? []).filter(({ source }) => source === 'cache').length === 2)
+    }
+    for (const [index, user] of users.entries()) {
+      const [writer, reader] = index % 2 === 0 ? [one, two] : [two, one]
+      const put = await writer.admin.put(user, 'new')
+      assert.equal(put.status, 200, put.body)
+      assert.equal(put.headers['signalbox-unconfirmed'], undefined, put.body)
+      assert.deepEqual(await reader.destinations(user), ['new', 'new'])
+    }
+  })
+})
