@@ -98,6 +98,11 @@ export function connectionRefused(
   log.warn({ event: 'connection_refused', ...fields }, 'connection refused')
 }
 
+/** The system could not accept a connection on a listening socket (descriptors, memory); the listener goes on. */
+export function acceptFailed(log: Logger, fields: { listener: string; protocol: ProtocolName; error: Error }): void {
+  log.error({ event: 'accept_failed', ...fields }, 'a connection could not be accepted')
+}
+
 /** The mapping source can't be asked. Once per outage. */
 export function sourceOutage(log: Logger, fields: { source: string; error: SignalboxError }): void {
   log.error({ event: 'source_outage', code: fields.error.code, ...fields }, 'the mapping source is not available')

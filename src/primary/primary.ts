@@ -135,6 +135,7 @@ export class Primary {
       refused: (listener, client, reason) => {
         events.connectionRefused(log, { listener: listener.name, protocol: listener.protocol, client, reason })
       },
+      acceptFailed: ({ name, protocol }, error) => events.acceptFailed(log, { listener: name, protocol, error }),
     })
     this.#acceptorActor = spawn(this.#acceptor, { name: 'acceptor', clock, onCrash })
     this.#supervisor = new Supervisor({

@@ -20,7 +20,7 @@ import { KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES } from '../l
 import type { MappingMessage } from '../mapping/actor.ts'
 import type { MappingLookup } from '../mapping/source.ts'
 import type { Log } from '../observe/log.ts'
-import { actorCrashed, frameInvalid } from '../observe/events.ts'
+import { acceptFailed, actorCrashed, frameInvalid } from '../observe/events.ts'
 import { createRedactor } from '../observe/redaction.ts'
 import type { AcceptorMessage } from '../primary/handover-messages.ts'
 import type { HealthMessage } from '../primary/health.ts'
@@ -167,6 +167,7 @@ export class Worker implements Behaviour<WorkerMessage> {
       limits,
       flush: () => this.#link.flush(),
       begin: (taken) => this.#begin(taken),
+      acceptFailed: ({ name, protocol }, error) => acceptFailed(logger, { listener: name, protocol, error }),
     })
     this.#link.export('resolver', this.#resolverActor.ref)
     this.#link.export('sessions', this.#sessionsActor.ref)
@@ -193,8 +194,7 @@ export class Worker implements Behaviour<WorkerMessage> {
   /** The channel delivered an envelope. */
   envelope(envelope: FramesEnvelope | ConnectionEnvelope, socket: Socket | undefined): void {
     if (envelope.t === 'frames') this.#link.receive(envelope.frames)
-    // Without a socket the client had gone before it was handed over.
-    else if (socket !== undefined) this.#intake.take(envelope, socket)
+    else this.#intake.take(envelope, socket)
   }
 
   receive(message: WorkerMessage, reply: Reply): void {
