@@ -54,6 +54,11 @@ export class TcpProxy implements AsyncDisposable {
     return (this.#server.address() as AddressInfo).port
   }
 
+  /** Neither refusing nor paused. */
+  get whole(): boolean {
+    return !this.#refusing && !this.#paused
+  }
+
   /** Connections that are open at the moment. */
   get connections(): number {
     return this.#pairs.size
