@@ -36,7 +36,7 @@ async function load(text: string): Promise<Loaded> {
     writeFile(`${directory.path}/key.pem`, key),
     writeFile(`${directory.path}/token`, `${'t'.repeat(40)}\n`),
   ])
-  return checkText(text.replaceAll('DIR', directory.path), undefined, {}, { availability: 'bypassed', localAddresses: [] })
+  return await checkText(text.replaceAll('DIR', directory.path), undefined, {}, { availability: 'bypassed', localAddresses: [] })
 }
 
 async function sound(text: string): Promise<Loaded & { ok: true }> {
