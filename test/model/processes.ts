@@ -26,6 +26,8 @@ const WATCH_BOUND = BUS_BOUND + 6_000
 /** Nobody listens there: the model looks, it doesn't log in. */
 const NOWHERE = 9
 const VALUES = Array.from({ length: 60 }, (_, index) => `d${index}`)
+/** An account that nobody asks for. */
+const PROBE = 'probe@example.com'
 /** A look at whether all is well, after that many steps. */
 const CALM_EVERY = 50
 const STEPS_SHOWN = 25
@@ -79,6 +81,8 @@ class Processes {
   readonly #violations: string[] = []
   /** Their bus is broken, or was and isn't up again yet. */
   readonly #unheard = new Set<string>()
+  /** Clock time at which a bus was mended last. */
+  readonly #mended = new Map<string, number>()
   /** Something is broken, or was and has not been seen well again. */
   #disturbed = false
   #values = 0
@@ -140,7 +144,8 @@ class Processes {
         if (one.how === 'cut') proxy.refuse()
         else if (one.how === 'pause') proxy.pause()
         else if (one.how === 'delay') proxy.delay(20)
-        else mend(proxy)
+        else if (one.do === 'source') mend(proxy)
+        else this.#mendBus(member)
         return
       }
       case 'kill': {
@@ -159,7 +164,7 @@ class Processes {
       case 'restart':
         this.#disturbed = true
         mend(member.source)
-        mend(member.bus)
+        this.#mendBus(member)
         await member.restart(one.how)
         // It has said hello, under a new epoch.
         this.#unheard.add(member.name)
@@ -229,21 +234,25 @@ class Processes {
   /** Whoever could not be heard and is on the bus again has told that something was missed. */
   async #heard(): Promise<void> {
     for (const member of this.#rig.members) {
-      if (!this.#unheard.has(member.name) || (await member.stat('bus')) !== 'up') continue
-      // Up may be said until three heartbeats of silence: not while it is broken.
-      if (member.bus.whole) {
-        this.#unheard.delete(member.name)
-        this.#ledger.told(member.name, systemClock.now())
-      }
+      if (!this.#unheard.has(member.name) || !member.bus.whole) continue
+      // A bus is said to be up until three heartbeats of silence: what is said sooner may be of the time before.
+      if (systemClock.now() - (this.#mended.get(member.name) ?? 0) < 4 * HEARTBEAT || (await member.stat('bus')) !== 'up') continue
+      this.#unheard.delete(member.name)
+      this.#ledger.told(member.name, systemClock.now())
     }
+  }
+
+  #mendBus({ name, bus }: FleetMember): void {
+    if (!bus.whole) this.#mended.set(name, systemClock.now())
+    mend(bus)
   }
 
   /** Mends everything: all must be together again, acknowledge, and agree with the store. */
   async #calm(): Promise<void> {
     this.#calms++
-    for (const { source, bus } of this.#rig.members) {
-      mend(source)
-      mend(bus)
+    for (const member of this.#rig.members) {
+      mend(member.source)
+      this.#mendBus(member)
     }
     for (const member of this.#rig.members) {
       await until(`${member.name} has its workers, bus and watch`, async () => {
@@ -252,7 +261,14 @@ class Processes {
       })
     }
     await this.#rig.together()
-    await this.#heard()
+    // What they say of the bus may be of the time before: well is who is heard by all.
+    for (const member of this.#rig.members) {
+      await until(`${member.name} is heard`, async () => {
+        const probe = await member.admin.request('POST', '/cache/invalidate', { identifier: PROBE })
+        return probe.status === 200 && confirming(probe).length === INSTANCES.length - 1
+      })
+      if (this.#unheard.delete(member.name)) this.#ledger.told(member.name, systemClock.now())
+    }
     for (const key of KEYS) {
       for (const member of this.#rig.members) {
         // Bounded by what is remembered of a failed lookup and by the doubts that are on their way.
