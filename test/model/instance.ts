@@ -139,6 +139,11 @@ export class Instance {
     for (let number = 0; number < WORKERS; number++) this.#fork()
   }
 
+  /** Whether it follows this life of a peer, so that it will notice the next one. */
+  knows(peer: Instance): boolean {
+    return this.member.peers().some(({ instance, epoch }) => instance === peer.name && epoch === peer.#options.epoch)
+  }
+
   get workers(): readonly ModelWorker[] {
     return [...this.#workers.values()]
   }
