@@ -61,7 +61,8 @@ describe('a fleet in memory', () => {
       test(`a fleet ${name} is caught (seed ${seed})`, async (t) => {
         let caught: readonly string[] = []
         const property = fc.asyncProperty(runs(LONGEST), async (run) => {
-          const { violations } = await play(run, parts)
+          // Nothing counts but an answer that is too old.
+          const violations = (await play(run, parts)).violations.filter((violation) => violation.includes('instead of version'))
           if (violations.length > 0) caught = violations
           return violations.length === 0
         })
