@@ -19,6 +19,9 @@ export class Generations {
   #current = 1
   // In the order of the bumps: a key that is bumped again moves to the end.
   readonly #keys = new Map<string, Bump>()
+  // Kept over calls: a walk that begins anew would pass all that a map still holds of its deleted entries, for each bump.
+  #walk = this.#keys.entries()
+  #head: readonly [string, Bump] | undefined
   #floor = 0
   /** Clock time of the latest bump that is no longer remembered. */
   #forgottenAt = Number.NEGATIVE_INFINITY
@@ -92,11 +95,24 @@ export class Generations {
   }
 
   #forget(now: number): void {
-    for (const [key, bump] of this.#keys) {
+    for (let oldest = this.#oldest(); oldest !== undefined; oldest = this.#oldest()) {
+      const [key, bump] = oldest
       if (this.#keys.size <= this.#remembered && now - bump.at <= INVALIDATION_MEMORY_MS) return
       this.#keys.delete(key)
       this.#floor = bump.generation
       this.#forgottenAt = bump.at
     }
+  }
+
+  /** What the walk has passed is gone, or was bumped again and comes later in it. */
+  #oldest(): readonly [string, Bump] | undefined {
+    while (this.#head === undefined || this.#keys.get(this.#head[0]) !== this.#head[1]) {
+      if (this.#keys.size === 0) return undefined
+      const { done, value } = this.#walk.next()
+      // A walk that has come to an end stays there.
+      if (done === true) this.#walk = this.#keys.entries()
+      else this.#head = value
+    }
+    return this.#head
   }
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { INVALIDATION_MEMORY_MS } from '../../src/limits.ts'
+import { INVALIDATION_MEMORY_MS, INVALIDATIONS_REMEMBERED } from '../../src/limits.ts'
 import { Generations } from '../../src/resolver/generations.ts'
 
 test('a route is void when its own account or everything was invalidated since, and only then', () => {
@@ -31,6 +31,20 @@ test('what is older than the memory counts as void: at N accounts nothing is for
   assert.equal(generations.remembers('a'), false)
   assert.equal(generations.voidSince('a', since), true)
   assert.equal(generations.voidSince('innocent', since), true)
+})
+
+test('a full memory forgets one account for each new one, however many there were', () => {
+  const generations = new Generations()
+  // At a walk over what is deleted for each of them this would take minutes, and a worker would stand still as long.
+  const count = 6 * INVALIDATIONS_REMEMBERED
+  for (let key = 0; key < count; key++) generations.invalidate(`key ${key}`, 0)
+  const oldest = count - INVALIDATIONS_REMEMBERED
+  assert.equal(generations.remembers(`key ${oldest - 1}`), false)
+  assert.equal(generations.remembers(`key ${oldest}`), true)
+  generations.invalidateAll(0)
+  for (let key = 0; key <= INVALIDATIONS_REMEMBERED; key++) generations.invalidate(`key ${key}`, 0)
+  assert.equal(generations.remembers('key 0'), false)
+  assert.equal(generations.remembers('key 1'), true)
 })
 
 test('an account that is invalidated again is remembered anew', () => {
