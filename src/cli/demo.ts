@@ -23,8 +23,6 @@ export async function demo(): Promise<number> {
   for (const signal of signals) process.on(signal, end)
   // Nobody reads any more (a pipe that was closed): an end like any other, with everything cleared away.
   process.stdout.on('error', end)
-  // Whoever read the output has gone (a pipe into head): nobody is left to show anything to.
-  process.stdout.on('error', end)
   try {
     return await runDemo({
       serve: (configPath) => serveAsChild(configPath, systemClock),
@@ -37,7 +35,6 @@ export async function demo(): Promise<number> {
     })
   } finally {
     for (const signal of signals) process.off(signal, end)
-    process.stdout.off('error', end)
     process.stdout.off('error', end)
   }
 }

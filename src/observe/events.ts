@@ -161,7 +161,7 @@ export function peerLost(log: Logger, fields: { peer: string; reason: string }):
 
 export function destinationDown(
   log: Logger,
-  fields: { destination: string; failures: number; sources: number; seconds: number; error: string },
+  fields: { destination: string; failures: number; sources: number; seconds: number; reason: string },
 ): void {
   log.error({ event: 'destination_down', ...fields }, 'a destination is down')
 }

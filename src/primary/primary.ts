@@ -113,8 +113,11 @@ export class Primary {
         for (const { control } of this.#workers.values()) control.tell({ type: 'verdict', verdict })
       },
       changed: (change) => {
-        if (change.down) events.destinationDown(log, change)
-        else events.destinationUp(log, change)
+        const { destination, seconds } = change
+        if (change.down) {
+          const { failures, sources, error } = change
+          events.destinationDown(log, { destination, failures, sources, seconds, reason: error })
+        } else events.destinationUp(log, { destination, seconds })
       },
     })
     this.#healthActor = spawn(this.#health, { name: 'health', clock, onCrash })
