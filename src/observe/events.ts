@@ -257,7 +257,7 @@ export function selfSigned(log: Logger): void {
 }
 
 /** A change is not in force in a worker of this instance (`worker`), or nobody knows where (a change that was watched). */
-export function changeUnconfirmed(log: Logger, fields: { worker?: number; change: string; error: unknown }): void {
+export function changeUnconfirmed(log: Logger, fields: { worker?: number; change: string; error: unknown; times?: number }): void {
   log.error({ event: 'unconfirmed', ...fields }, 'a change was not confirmed in time')
 }
 

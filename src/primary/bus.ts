@@ -8,6 +8,7 @@ import { asSignalboxError } from '../errors.ts'
 import type { SignalboxError } from '../errors.ts'
 import * as events from '../observe/events.ts'
 import type { Logger } from '../observe/log.ts'
+import { Seldom } from '../observe/seldom.ts'
 import { BusMember } from './bus-member.ts'
 import type { BusMemberOptions, BusReport } from './bus-member.ts'
 import type { Fleet, FleetMessage } from './fleet.ts'
@@ -39,7 +40,7 @@ export async function joinBus(surroundings: BusSurroundings): Promise<BusMember 
   const deadline = cluster.ackTimeout + MARGIN_MS
   // The client of a bus is loaded by those who have one.
   const { RedisTransport } = await import('../bus/redis.ts')
-  const say = seldom(clock, (reason, times) => events.busDoubt(log, { reason, times }))
+  const doubts = new Seldom(clock, DOUBT_LOG_MS)
   const member = new BusMember({
     cluster,
     clock,
@@ -52,7 +53,9 @@ export async function joinBus(surroundings: BusSurroundings): Promise<BusMember 
     stats,
     obey: (change) => fleetRef.ask({ type: 'obey', change }, deadline),
     doubt: (reason) => {
-      say(reason)
+      // A flood of bad frames is one line now and then.
+      const times = doubts.times('doubt')
+      if (times !== undefined) events.busDoubt(log, { reason, times })
       fleetRef.ask({ type: 'doubt', reason }, deadline).catch((error: unknown) => events.changeUnconfirmed(log, { change: 'doubt', error: asSignalboxError(error) }))
     },
     told: report(log, fleetRef),
@@ -65,20 +68,6 @@ export async function joinBus(surroundings: BusSurroundings): Promise<BusMember 
     if (cluster.busExplicit || error.code !== 'BUS_REFUSED') throw error
     events.busRefused(log, { error })
     return undefined
-  }
-}
-
-/** A flood of bad frames is one line every DOUBT_LOG_MS: the first at once, then how many there were. */
-function seldom(clock: Clock, tell: (reason: string, times: number) => void): (reason: string) => void {
-  let quietUntil = Number.NEGATIVE_INFINITY
-  let unsaid = 0
-  return (reason) => {
-    unsaid++
-    const now = clock.now()
-    if (now < quietUntil) return
-    quietUntil = now + DOUBT_LOG_MS
-    tell(reason, unsaid)
-    unsaid = 0
   }
 }
 

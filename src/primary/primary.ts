@@ -24,6 +24,7 @@ import { createAudit } from '../observe/audit.ts'
 import * as events from '../observe/events.ts'
 import type { Logger } from '../observe/log.ts'
 import { createRedactor } from '../observe/redaction.ts'
+import { Seldom } from '../observe/seldom.ts'
 import { protocolByName } from '../protocol/registry.ts'
 import { defaultKeyPair } from '../tls/certificates.ts'
 import type { KeyPair } from '../tls/certificates.ts'
@@ -59,6 +60,8 @@ export interface PrimaryOptions {
 
 /** How long the rest of the start may take after the first worker is forked. */
 const STOP_MARGIN_MS = 5_000
+/** What one worker misses is logged at most this often. */
+const UNCONFIRMED_LOG_MS = 60_000
 /** Reading a large shared file again. */
 const REREAD_DEADLINE_MS = 60_000
 
@@ -121,12 +124,15 @@ export class Primary {
       },
     })
     this.#healthActor = spawn(this.#health, { name: 'health', clock, onCrash })
+    const unconfirmed = new Seldom(clock, UNCONFIRMED_LOG_MS)
     this.#fleet = new Fleet({
       clock,
       ackTimeout: config.cluster.ackTimeout,
       reread: config.mapping.file?.shared === true ? () => this.#reread() : undefined,
       unconfirmed: (worker, what, error) => {
-        events.changeUnconfirmed(log, { worker, change: what, error })
+        // A worker that stands still misses every change meanwhile.
+        const times = unconfirmed.times(`${worker} ${what}`)
+        if (times !== undefined) events.changeUnconfirmed(log, { worker, change: what, error, times })
       },
     })
     this.#fleetActor = spawn(this.#fleet, { name: 'fleet', clock, onCrash })

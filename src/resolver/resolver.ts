@@ -363,7 +363,8 @@ export class Resolver implements Behaviour<ResolverMessage> {
     if ('error' in result) {
       this.#lookupFailures++
       this.#failed.set(pending.key, now + Math.min(FAILED_LOOKUP_MS, this.#mapping.negativeTtl))
-      this.#options.report.sourceFailed(result.error)
+      // One entry that can't be read is no outage: the source has told of it itself.
+      if (result.error.code !== 'SOURCE_INVALID') this.#options.report.sourceFailed(result.error)
       return this.#answer(pending, this.#withoutSource(pending.key, now))
     }
     this.#failed.delete(pending.key)

@@ -72,7 +72,8 @@ export class PostgresListener {
       await within(clock, timeout, 'SQL: listen', this.#listen(client))
     } catch (error) {
       client?.connection.stream.destroy()
-      watchUnavailable(log, { reason: plainWords(error) })
+      // Said once: when it is up again that is told too.
+      if (!this.#missed) watchUnavailable(log, { reason: plainWords(error) })
       this.#missed = true
       return this.#later()
     }
