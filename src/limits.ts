@@ -176,7 +176,3 @@ export const LOG_END_MS = 2_000
 export const LOG_RETRY_MS = 100
 /** Accounts whose redacted form is remembered, per process. */
 export const REDACTIONS_REMEMBERED = 4_096
-
-// Descriptors
-/** Descriptors kept free so that a full house can still be told so. */
-export const DESCRIPTOR_RESERVE = 64

@@ -58,7 +58,7 @@ export interface PrimaryOptions {
   readonly fatal: (error: SignalboxError) => void
 }
 
-/** How long the rest of the start may take after the first worker is forked. */
+/** What stopping, or confirming a change, may take over the time that it was given. */
 const STOP_MARGIN_MS = 5_000
 /** What one worker misses is logged at most this often. */
 const UNCONFIRMED_LOG_MS = 60_000
@@ -185,7 +185,7 @@ export class Primary {
   }
 
   async #open(): Promise<void> {
-    const { config, clock } = { config: this.#config, clock: this.#clock }
+    const { config, clock } = this.#options
     this.#identity = await identityOf(config.server)
     if (config.tls.certificates.length === 0) {
       this.#fallback = await selfSigned([config.server.hostname ?? 'localhost', 'localhost', '127.0.0.1', '::1'], clock)
