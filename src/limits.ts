@@ -149,6 +149,14 @@ export const SNI_NAMES = 100_000
 export const ADMIN_HEAD = 16_384
 /** Body of a request that carries one. */
 export const ADMIN_BODY = 1_048_576
+/** Body of a request whose route takes it in as it comes: an import of 40 million lines. */
+export const ADMIN_STREAM = 2_147_483_648
+/** Time without a byte of such a body, after which its request is refused. */
+export const ADMIN_BODY_SILENCE_MS = 30_000
+/** How long the rest of a body that nobody wants is read, so that the client gets to see the answer. */
+export const ADMIN_LINGER_MS = 2_000
+/** How long answers under way may take when the instance ends. */
+export const ADMIN_DRAIN_MS = 10_000
 /** Addresses whose failed authentications are counted. */
 export const LOCKOUT_ADDRESSES = 10_000
 /** Connections to the management API at the same time, in all and from one address (IPv6: one /64). */

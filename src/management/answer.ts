@@ -28,6 +28,8 @@ export interface Answer {
   /** JSON whatever the client accepts. */
   readonly alwaysJson?: boolean
   readonly headers?: Readonly<Record<string, string>>
+  /** Instead of text and JSON: sent as it is made, no faster than the client reads; left where it stands when the client goes. */
+  readonly stream?: { readonly type: StreamType; readonly pieces: AsyncIterable<string | Uint8Array> }
   /** For the audit: who has confirmed, what came of it, and further facts. */
   readonly audit?: {
     readonly outcome: string
@@ -35,6 +37,9 @@ export interface Answer {
     readonly facts?: Readonly<Record<string, string | number | boolean>>
   }
 }
+
+/** What an answer may be streamed as: a JSON value a line, or a mapping a line. */
+export type StreamType = 'application/x-ndjson' | 'text/tab-separated-values'
 
 /** A mistake: `sentence` as text, `{error, code}` as JSON. */
 export function failure(status: number, code: string, sentence: string, headers?: Record<string, string>): Answer {
@@ -61,6 +66,27 @@ export function badParameter(name: string, what: string): Answer {
 /** Data that is JSON for every client. */
 export function data(json: object): Answer {
   return { status: 200, text: '', json: { ...json }, alwaysJson: true }
+}
+
+/**
+ * An answer made while it is sent. Resolves once the first piece is there, so that what fails before it gets a status of
+ * its own; a later failure breaks the connection, so that half an answer isn't taken for a whole one.
+ */
+export async function streamed(type: StreamType, pieces: AsyncIterable<string | Uint8Array>): Promise<Answer> {
+  const iterator = pieces[Symbol.asyncIterator]()
+  const first = await iterator.next()
+  async function* all(): AsyncGenerator<string | Uint8Array> {
+    try {
+      let { done, value } = first
+      while (done !== true) {
+        yield value
+        ;({ done, value } = await iterator.next())
+      }
+    } finally {
+      await iterator.return?.()
+    }
+  }
+  return { status: 200, text: '', json: {}, stream: { type, pieces: all() } }
 }
 
 /** A client's own words, fit for a sentence: printable and short. */

@@ -1,6 +1,6 @@
 /**
- * The listening side of the management API: node:https with every patience bounded (handshake, head, whole request,
- * pause between requests), since this port is reachable by strangers before they have shown a token.
+ * The listening side of the management API: node:https with every patience bounded (handshake, head, pause
+ * between requests, silence), since this port is reachable by strangers before they have shown a token.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
@@ -20,7 +20,6 @@ export interface ManagementTls {
 export interface Patience {
   readonly handshake: number
   readonly head: number
-  readonly request: number
   /** Between two requests. */
   readonly keepAlive: number
   /** Without a byte in either direction, also while an answer is being made or isn't being read. */
@@ -30,7 +29,6 @@ export interface Patience {
 const PATIENCE: Patience = {
   handshake: limits.ADMIN_HANDSHAKE_MS,
   head: limits.ADMIN_HEAD_MS,
-  request: limits.ADMIN_REQUEST_MS,
   keepAlive: limits.ADMIN_KEEPALIVE_MS,
   silence: limits.ADMIN_SILENCE_MS,
 }
@@ -47,7 +45,8 @@ export function createHttps(tls: ManagementTls, sockets: Sockets, handler: Handl
         handshakeTimeout: patience.handshake,
         maxHeaderSize: limits.ADMIN_HEAD,
         headersTimeout: patience.head,
-        requestTimeout: patience.request,
+        // How long a body may take is for its reader to say (body.ts, exchange.ts): an import takes as long as it takes.
+        requestTimeout: 0,
         keepAliveTimeout: patience.keepAlive,
         connectionsCheckingInterval: Math.min(1_000, patience.head),
       },

@@ -13,6 +13,10 @@ import type { Answer } from './answer.ts'
 /** code → status. Where a change may have been committed nevertheless, the words of the error say so. */
 const STATUS: Partial<Record<ErrorCode, number>> = {
   CLIENT_BAD_IDENTIFIER: 400,
+  CLIENT_CLOSED: 400,
+  CLIENT_PROTOCOL: 400,
+  CLIENT_TIMEOUT: 408,
+  CLIENT_BUFFER: 413,
   CONFIG_INVALID: 400,
   SOURCE_CONFLICT: 409,
   SOURCE_INVALID: 422,

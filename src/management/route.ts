@@ -4,7 +4,8 @@
  * answers with and that a description of the whole API can be collected from.
  */
 import { badParameter } from './answer.ts'
-import type { Answer } from './answer.ts'
+import type { Answer, StreamType } from './answer.ts'
+import type { Exchange } from './exchange.ts'
 import type { Operations } from './operations.ts'
 import { decodePercent, parseQuery } from './parameters.ts'
 import type { Account, Parameter } from './parameters.ts'
@@ -16,6 +17,15 @@ export type Schema = Readonly<Record<string, unknown>>
 type Parameters = Readonly<Record<string, Parameter<unknown>>>
 type Values<P extends Parameters> = { readonly [K in keyof P]: P[K] extends Parameter<infer T> ? T : never }
 
+interface AnswerFacts {
+  readonly description: string
+  readonly json?: Schema
+  /** False: JSON for every client. */
+  readonly text?: boolean
+  /** Streamed as this; `json` is then what one line of it looks like. */
+  readonly stream?: StreamType
+}
+
 interface RouteFacts {
   readonly method: Method
   /** A parameter that stands in the path has its name in braces there (path.ts); all others come from the query. */
@@ -25,13 +35,15 @@ interface RouteFacts {
   readonly open?: boolean
   /** Name of the change in the audit log; absent: nothing is changed. */
   readonly change?: string
+  /** Reads its body itself, as it comes (Exchange.body), or not at all; every other route's body is thrown away unseen. */
+  readonly streams?: boolean
   /** Status → what it means, and the JSON that goes with it. Statuses that every route shares are added. */
-  readonly answers: Readonly<Record<number, { readonly description: string; readonly json?: Schema; readonly text?: boolean }>>
+  readonly answers: Readonly<Record<number, AnswerFacts>>
 }
 
 export interface RouteDefinition<P extends Parameters> extends RouteFacts {
   readonly parameters: P
-  readonly handle: (values: Values<P>, operations: Operations) => Answer | Promise<Answer>
+  readonly handle: (values: Values<P>, operations: Operations, exchange: Exchange) => Answer | Promise<Answer>
 }
 
 /** A request whose parameters were read: who it is about, and how to carry it out. */
@@ -40,7 +52,7 @@ export interface Prepared {
   readonly account: string | undefined
   readonly destination: string | undefined
   /** What the route does; for a bad parameter only the answer that says so. Never called twice. */
-  carryOut(): Promise<Answer>
+  carryOut(exchange: Exchange): Promise<Answer>
 }
 
 export interface Route extends RouteFacts {
@@ -63,7 +75,7 @@ export function route<P extends Parameters>(definition: RouteDefinition<P>): Rou
         account: isAccount(account) ? account.normalized : undefined,
         destination: typeof destination === 'string' ? destination : undefined,
         // Without a mistake every parameter's name has a value of that parameter's own type.
-        carryOut: async () => mistake ?? handle(Object.fromEntries(values) as Values<P>, operations),
+        carryOut: async (exchange) => mistake ?? handle(Object.fromEntries(values) as Values<P>, operations, exchange),
       }
     },
   }
@@ -125,8 +137,11 @@ export function describe(of: Route): {
     if (of.open === true && status !== '413' && status !== '500') continue
     response[status] = answerSchema(description, FAILURE, true)
   }
-  for (const [status, { description, json, text }] of Object.entries(of.answers)) {
-    response[status] = answerSchema(description, json ?? FAILURE, text ?? true)
+  for (const [status, { description, json, text, stream }] of Object.entries(of.answers)) {
+    response[status] =
+      stream === undefined
+        ? answerSchema(description, json ?? FAILURE, text ?? true)
+        : { description, content: { [stream]: { schema: json ?? { type: 'string' } } } }
   }
   return { summary: of.summary, params: parametersSchema(inPath), querystring: parametersSchema(inQuery), response }
 }

@@ -10,7 +10,7 @@ import fastify from 'fastify'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { AdminConfig } from '../config/config.ts'
 import { SignalboxError } from '../errors.ts'
-import { ADMIN_HEAD } from '../limits.ts'
+import { ADMIN_DRAIN_MS, ADMIN_HEAD } from '../limits.ts'
 import { failure } from './answer.ts'
 import type { Answer } from './answer.ts'
 import { discardBody } from './body.ts'
@@ -26,7 +26,7 @@ import { checkedTls, createHttps } from './https.ts'
 import type { ManagementTls } from './https.ts'
 import { mappingRoutes } from './mappings.ts'
 import { matchPath, routerPath } from './path.ts'
-import { closing, send, tooLarge } from './reply.ts'
+import { closing, send, sendEarly, tooLarge, tooSlow } from './reply.ts'
 import { describe } from './route.ts'
 import type { Route } from './route.ts'
 import { Sockets } from './sockets.ts'
@@ -80,8 +80,11 @@ export async function startManagement(options: ManagementOptions): Promise<Manag
   const address = typeof bound === 'object' && bound !== null ? { host: bound.address, port: bound.port } : { host, port }
   let closed: Promise<void> | undefined
   const close = (): Promise<void> => {
-    closed ??= app.close()
     sockets.drain()
+    if (closed !== undefined) return closed
+    // An answer that is streamed may have no end in sight.
+    const patience = options.clock.after(ADMIN_DRAIN_MS, () => sockets.destroy())
+    closed = app.close().finally(() => patience.cancel())
     return closed
   }
   return {
@@ -118,9 +121,9 @@ function buildApp(options: ManagementOptions, sockets: Sockets): { app: App; ser
     return503OnClosing: false,
     frameworkErrors: (_, request, reply) => {
       const refused = guard(request.raw)
-      void discardBody(request.raw).then(async (end) => {
-        const answer = end === 'complete' ? (refused ?? (await unreadablePath(request, options))) : tooLarge()
-        return send(request.raw, reply, answer)
+      void discardBody(request.raw, options.clock).then(async (end) => {
+        const late = end === 'too-slow' ? tooSlow() : tooLarge()
+        return send(request.raw, reply, end === 'complete' ? (refused ?? (await unreadablePath(request, reply, options))) : late)
       })
     },
   })
@@ -136,28 +139,55 @@ function buildApp(options: ManagementOptions, sockets: Sockets): { app: App; ser
 }
 
 /** The router can't read such a path. Where only a parameter is at fault, its route says so, and the audit has it. */
-async function unreadablePath(request: FastifyRequest, options: ManagementOptions): Promise<Answer> {
+async function unreadablePath(request: FastifyRequest, reply: FastifyReply, options: ManagementOptions): Promise<Answer> {
   const meant = routes.find(({ method, path }) => method === request.method && matchPath(path, request.raw.url ?? '') !== undefined)
   return meant === undefined
     ? failure(400, 'BAD_REQUEST', 'the path is not properly percent-encoded')
-    : carryOut(meant, request, options)
+    : carryOut(meant, { request, contentType: undefined, gone: goneWith(reply) }, options)
+}
+
+/** A route's method and path as fastify knows them. */
+function describedBy({ method, path }: Route): string {
+  return `${method} ${routerPath(path)}`
+}
+
+/** Aborted when the answer's connection closes before its end. */
+function goneWith({ raw }: FastifyReply): AbortSignal {
+  const gone = new AbortController()
+  raw.once('close', () => {
+    if (!raw.writableFinished) gone.abort()
+  })
+  return gone.signal
 }
 
 function register(app: App, options: ManagementOptions, guard: Guard): void {
   const bodies = new WeakMap<IncomingMessage, Promise<BodyEnd>>()
+  const contentTypes = new WeakMap<IncomingMessage, string | undefined>()
+  const streaming = new Set(routes.filter(({ streams }) => streams === true).map(describedBy))
   app.addHook('onRequest', async (request) => {
+    contentTypes.set(request.raw, request.raw.headers['content-type'])
     // One that is missing (QUERY) or can't be read would be refused by fastify before our own parser is asked.
     request.raw.headers['content-type'] = 'application/octet-stream'
-    bodies.set(request.raw, discardBody(request.raw))
+    if (!streaming.has(`${request.method} ${request.routeOptions.url}`)) bodies.set(request.raw, discardBody(request.raw, options.clock))
   })
   /** The whole of a request's treatment, up to an answer. */
   const treat = async (request: FastifyRequest, reply: FastifyReply, open: boolean, work: () => Promise<Answer>) => {
     const refused = open ? undefined : guard(request.raw)
     const end = await bodies.get(request.raw)
+    if (end === undefined) return treatStreaming(request, reply, refused, work)
     // Nobody is there to be answered, and half a request is not carried out.
     if (end === 'aborted') return reply.hijack()
-    if (end === 'too-large') return send(request.raw, reply, refused === undefined ? tooLarge() : closing(refused))
+    if (end !== 'complete') {
+      const late = end === 'too-slow' ? tooSlow() : tooLarge()
+      return send(request.raw, reply, refused === undefined ? late : closing(refused))
+    }
     return send(request.raw, reply, refused ?? (await work()))
+  }
+  /** The route has its body for itself; where it left some of it unread, the connection ends with the answer. */
+  const treatStreaming = async (request: FastifyRequest, reply: FastifyReply, refused: Answer | undefined, work: () => Promise<Answer>) => {
+    const answer = refused ?? (await work())
+    if (request.raw.complete || answer.stream !== undefined) return send(request.raw, reply, answer)
+    return sendEarly(request.raw, reply, answer, options.clock)
   }
   const byPath = Map.groupBy(routes, (route) => route.path)
   for (const [path, group] of byPath) {
@@ -168,7 +198,10 @@ function register(app: App, options: ManagementOptions, guard: Guard): void {
         method: route.method,
         url: routerPath(path),
         schema: describe(route),
-        handler: (request, reply) => treat(request, reply, open, () => carryOut(route, request, options)),
+        handler: (request, reply) =>
+          treat(request, reply, open, () => {
+            return carryOut(route, { request, contentType: contentTypes.get(request.raw), gone: goneWith(reply) }, options)
+          }),
       })
     }
     const wrong = failure(405, 'METHOD_NOT_ALLOWED', `${path} takes ${allowed.join(', ')}`, { Allow: allowed.join(', ') })

@@ -9,6 +9,8 @@ import { managementFailed } from '../observe/events.ts'
 import type { Logger } from '../observe/log.ts'
 import { addressText } from '../listener/address.ts'
 import type { Answer } from './answer.ts'
+import { readBody } from './exchange.ts'
+import type { Exchange } from './exchange.ts'
 import type { Operations } from './operations.ts'
 import { internalError, refusal } from './refusal.ts'
 import type { Route } from './route.ts'
@@ -20,8 +22,38 @@ export interface WorkOptions {
   readonly audit: Audit
 }
 
+/** A request, as the routes and the audit need it. */
+export interface Asked {
+  readonly request: FastifyRequest
+  /** As it was sent; the server replaces the header before fastify reads it. */
+  readonly contentType: string | undefined
+  /** Aborted when the connection is gone before the answer's end. */
+  readonly gone: AbortSignal
+}
+
+function exchangeOf(route: Route, { request, contentType, gone }: Asked, begun: number, options: WorkOptions): Exchange {
+  const { raw } = request
+  return {
+    contentType,
+    contentEncoding: raw.headers['content-encoding'],
+    gone,
+    body: (limit) => (route.streams === true ? readBody(raw, options.clock, limit) : nothing()),
+    audit(entry) {
+      options.audit({
+        seconds: Math.round(options.clock.now() - begun) / 1000,
+        ...entry,
+        change: route.change ?? 'none',
+        client: addressText(raw.socket.remoteAddress),
+      })
+    },
+  }
+}
+
+async function* nothing(): AsyncGenerator<Buffer, void, undefined> {}
+
 /** Reads the parameters, carries out, and writes the audit line of a change. Never rejects. */
-export async function carryOut(route: Route, request: FastifyRequest, options: WorkOptions): Promise<Answer> {
+export async function carryOut(route: Route, asked: Asked, options: WorkOptions): Promise<Answer> {
+  const { request } = asked
   const begun = options.clock.now()
   let account: string | undefined
   let destination: string | undefined
@@ -30,11 +62,12 @@ export async function carryOut(route: Route, request: FastifyRequest, options: W
     const prepared = route.prepare(request.raw.url ?? '', options.operations)
     account = prepared.account
     destination = prepared.destination
-    answer = await prepared.carryOut()
+    answer = await prepared.carryOut(exchangeOf(route, asked, begun, options))
   } catch (thrown) {
     answer = refusal(thrown) ?? mistake(thrown, request, options)
   }
-  if (route.change !== undefined) {
+  // What is still being done while its answer is sent is told of by the route, line by line.
+  if (route.change !== undefined && answer.stream === undefined) {
     const { outcome, confirmation, facts } = answer.audit ?? { outcome: 'ok' }
     options.audit({
       change: route.change,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import fc from 'fast-check'
-import { ADMIN_BODY, ADMIN_HEAD } from '../../src/limits.ts'
+import { ADMIN_BODY, ADMIN_REQUEST_MS, ADMIN_HEAD } from '../../src/limits.ts'
 import { namesJson } from '../../src/management/answer.ts'
 import { routes } from '../../src/management/server.ts'
 import { describe as describeRoute } from '../../src/management/route.ts'
@@ -122,6 +122,19 @@ describe('odd requests to the management API', () => {
     socket.write('1\r\nx\r\n')
     assert.match(await answer, /^HTTP\/1\.1 413 /)
     assert.deepEqual(api.operations.calls, [], 'nothing is carried out')
+  })
+
+  test('a body that does not come in time is 408 and the end of the connection; nothing is carried out', async () => {
+    const socket = await api.connect()
+    const timers = api.clock.pending
+    socket.write(head('POST /cache/invalidate HTTP/1.1', 'Content-Length: 10').replace('Connection: close\r\n', ''))
+    socket.write('12345')
+    while (api.clock.pending === timers) await new Promise((resolve) => setImmediate(resolve))
+    api.clock.advance(ADMIN_REQUEST_MS)
+    const answer = await readAll(socket)
+    assert.match(answer, /^HTTP\/1\.1 408 [^]*the body did not come in time\n$/)
+    assert.match(answer, /\r\nconnection: close\r\n/i)
+    assert.deepEqual(api.operations.calls, [])
   })
 
   test('half a request is not carried out', async () => {
