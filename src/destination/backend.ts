@@ -4,7 +4,7 @@
 import type { Socket } from 'node:net'
 import type { DestinationConfig, LegConfig } from '../config/config.ts'
 import type { SignalboxError } from '../errors.ts'
-import type { ClientAnnouncement, Login, Protocol, Refusal } from '../protocol/protocol.ts'
+import type { ClientAnnouncement, DialogueFacts, Login, Protocol, Refusal } from '../protocol/protocol.ts'
 
 export type ReplayOutcome =
   /** The backend took the login; `bytes` belong to the client. */
@@ -31,10 +31,10 @@ export interface DialRequest {
   readonly destination: DestinationConfig
   readonly leg: LegConfig
   readonly protocol: Protocol
-  /** The client's address: failures after connecting are put down to it. */
-  readonly clientAddress: string
-  readonly session: string
-  readonly announceClient: ClientAnnouncement | undefined
+  /** Who the client is; failures after connecting are put down to its address. The leg decides what the backend is told of it. */
+  readonly client: ClientAnnouncement
+  /** What the client's dialogue learned; empty where there was none. */
+  readonly facts: DialogueFacts
 }
 
 /** What happened to a dial, for the health of the destination. A refused login is a success. */

@@ -24,6 +24,8 @@ export interface DialerOptions {
   readonly report: (destination: string, clientAddress: string, outcome: DialOutcome) => void
   /** The destinations, to have their TLS ready before the first login. */
   readonly destinations?: readonly DestinationConfig[]
+  /** A backend doesn't take what was to tell it who the client is. */
+  readonly addressLost?: (request: DialRequest) => void
   readonly addresses?: AddressBook
   readonly tls?: BackendTls
   /** Bytes that go before all others, the TLS handshake included (a PROXY header). */
@@ -38,6 +40,7 @@ export class BackendDialer implements Dialer {
   readonly #addresses: AddressBook
   readonly #tls: BackendTls
   readonly #preamble: DialerOptions['preamble']
+  readonly #addressLost: DialerOptions['addressLost']
   readonly #random: () => number
   readonly #turns = new WeakMap<DestinationConfig, number>()
   #server: ServerConfig
@@ -49,6 +52,7 @@ export class BackendDialer implements Dialer {
     this.#addresses = options.addresses ?? new AddressBook(options.clock)
     this.#tls = options.tls ?? new BackendTls(options.clock)
     this.#preamble = options.preamble
+    this.#addressLost = options.addressLost
     this.#random = options.random ?? Math.random
     if (options.destinations !== undefined) this.#tls.replace(options.destinations)
   }
@@ -92,7 +96,7 @@ export class BackendDialer implements Dialer {
       if (cancel.aborted) throw cancel.reason
       const error = asSignalboxError(thrown)
       if (error.side === 'backend') {
-        this.#report(request.destination.name, request.clientAddress, { ok: false, phase: phaseOf(error), error })
+        this.#report(request.destination.name, request.client.clientAddress, { ok: false, phase: phaseOf(error), error })
       }
       throw error
     } finally {
@@ -113,7 +117,8 @@ export class BackendDialer implements Dialer {
       tls: this.#tls,
       clock: this.#clock,
       timeout: this.#server.backendTimeout,
-      decided: (outcome) => this.#report(destination.name, request.clientAddress, outcome),
+      decided: (outcome) => this.#report(destination.name, request.client.clientAddress, outcome),
+      addressLost: () => this.#addressLost?.(request),
     })
     const preamble = this.#preamble?.(request)
     if (preamble !== undefined) backend.write(preamble)
@@ -144,8 +149,7 @@ export class BackendDialer implements Dialer {
 
 /** The configuration's check, once more where it counts: a leg that carries logins is encrypted or explicitly allowed. */
 function refusePlaintext({ destination, leg, protocol }: DialRequest): void {
-  const carriesLogins = protocol.name !== 'smtp' && protocol.name !== 'lmtp'
-  if (leg.tls === 'plain' && carriesLogins && !destination.allowPlaintextAuth) {
+  if (leg.tls === 'plain' && protocol.kind === 'login' && !destination.allowPlaintextAuth) {
     const message = `destination "${destination.name}": its ${leg.protocol} leg is plain and no login may cross it`
     throw new SignalboxError('BACKEND_PLAINTEXT', message)
   }

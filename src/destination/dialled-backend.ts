@@ -38,6 +38,8 @@ export interface DialledBackendOptions {
   readonly timeout: number
   /** Called at most once, after the backend was announced. */
   readonly decided: (outcome: DialOutcome) => void
+  /** The backend doesn't take what was to tell it who the client is. */
+  readonly addressLost: () => void
 }
 
 interface Waiting<T> {
@@ -52,6 +54,7 @@ export class DialledBackend implements Backend, BackendPort {
   readonly #tls: BackendTls
   readonly #clock: Clock
   readonly #timeout: number
+  readonly #addressLost: () => void
   #decided: ((outcome: DialOutcome) => void) | undefined
   #socket: Socket
   #state: State = 'establishing'
@@ -62,18 +65,21 @@ export class DialledBackend implements Backend, BackendPort {
   #timer: Timer | undefined
   #failure: SignalboxError | undefined
 
-  constructor({ socket, request, tls, clock, timeout, decided }: DialledBackendOptions) {
+  constructor({ socket, request, tls, clock, timeout, decided, addressLost }: DialledBackendOptions) {
     this.#socket = socket
     this.#request = request
     this.#tls = tls
     this.#clock = clock
     this.#timeout = timeout
     this.#decided = decided
-    const { protocol, leg, destination, announceClient } = request
+    this.#addressLost = addressLost
+    const { protocol, leg, destination, client, facts } = request
+    if (protocol.kind === 'passthrough') return
     this.#dialogue = protocol.backend(this, {
       startTls: leg.tls === 'starttls',
       hideAuthErrors: destination.hideAuthErrors,
-      announceClient: leg.forwarding === 'xclient' ? announceClient : undefined,
+      announceClient: leg.forwarding === 'xclient' ? client : undefined,
+      facts,
     })
   }
 
@@ -83,11 +89,10 @@ export class DialledBackend implements Backend, BackendPort {
     return halt.step((resolve, reject) => {
       this.#establishing = { resolve, reject }
       if (this.#socket.destroyed) this.#fail(closed('right after it was reached'))
-      else if (this.#request.leg.tls === 'implicit') this.#encrypt((dialogue) => dialogue.start())
+      else if (this.#request.leg.tls === 'implicit') this.#encrypt(() => this.#begin())
       else {
         this.#attach()
-        this.#speak((dialogue) => dialogue.start())
-        this.#read()
+        this.#begin()
       }
       return () => this.destroy()
     })
@@ -140,7 +145,7 @@ export class DialledBackend implements Backend, BackendPort {
   startTls(): void {
     if (this.#state === 'failed') return
     if (this.#state !== 'establishing' || this.#encrypted) this.#fail(this.#outOfTurn('startTls'))
-    else this.#encrypt((dialogue) => dialogue.secured())
+    else this.#encrypt(() => this.#speak((dialogue) => dialogue.secured()))
   }
 
   announced(): void {
@@ -167,6 +172,10 @@ export class DialledBackend implements Backend, BackendPort {
 
   challenge(challenge: Buffer): void {
     this.#settle('challenged', { kind: 'challenge', challenge })
+  }
+
+  addressLost(): void {
+    this.#addressLost()
   }
 
   trouble(error: SignalboxError): void {
@@ -207,6 +216,13 @@ export class DialledBackend implements Backend, BackendPort {
     this.#answer = undefined
   }
 
+  /** Bytes may flow. Where nothing is said before the bridge, that is all there is to wait for. */
+  #begin(): void {
+    if (this.#request.protocol.kind === 'passthrough') this.announced()
+    else this.#speak((dialogue) => dialogue.start())
+    this.#read()
+  }
+
   /** A dialogue that throws is a defect; it costs its own session only. */
   #speak(say: (dialogue: BackendDialogue) => void): void {
     if (this.#dialogue === undefined) return
@@ -223,7 +239,7 @@ export class DialledBackend implements Backend, BackendPort {
 
   // ---- the socket ----
 
-  #encrypt(then: (dialogue: BackendDialogue) => void): void {
+  #encrypt(then: () => void): void {
     const { destination, leg } = this.#request
     this.#state = 'encrypting'
     this.#detach()
@@ -252,7 +268,7 @@ export class DialledBackend implements Backend, BackendPort {
         this.#attach()
         socket.off('error', onError)
         socket.off('close', onClose)
-        this.#speak(then)
+        then()
         this.#read()
       })
     } catch (thrown) {

@@ -41,6 +41,14 @@ export function loginAccepted(log: Logger, fields: LoginFields): void {
   log.info({ event: 'login', ...fields }, 'login accepted')
 }
 
+/** A connection without a login (SMTP, LMTP) reached its destination and is bridged. */
+export function passedThrough(
+  log: Logger,
+  fields: SessionFields & { destination: string; tls: boolean; seconds: number },
+): void {
+  log.info({ event: 'passed_through', ...fields }, 'connection passed through')
+}
+
 export interface RefusedFields extends SessionFields {
   /** Absent when the client never named one that could be read. */
   readonly account?: string
@@ -132,12 +140,17 @@ export function busDoubt(log: Logger, fields: { reason: string; times: number })
 }
 
 /** Another live instance uses this one's name. */
-export function busTwin(log: Logger): void {
-  log.error({ event: 'bus_twin' }, 'another instance uses the name of this one')
+export function busTwin(log: Logger, fields: { times: number }): void {
+  log.error({ event: 'bus_twin', ...fields }, 'another instance uses the name of this one')
+}
+
+/** Frames on our channel could not be believed: another secret, or none. The names are those that they bear. */
+export function busStrangers(log: Logger, fields: { names: readonly string[]; reason: string; times: number }): void {
+  log.warn({ event: 'bus_strangers', ...fields }, 'frames on the bus could not be believed')
 }
 
 /** A frame could not be sent or obeyed. */
-export function busFailed(log: Logger, fields: { what: string; error: SignalboxError }): void {
+export function busFailed(log: Logger, fields: { what: string; error: SignalboxError; times: number }): void {
   log.warn({ event: 'bus_failed', code: fields.error.code, ...fields }, 'a frame of the bus could not be sent or obeyed')
 }
 

@@ -25,7 +25,7 @@ import * as events from '../observe/events.ts'
 import type { Logger } from '../observe/log.ts'
 import { createRedactor } from '../observe/redaction.ts'
 import { Seldom } from '../observe/seldom.ts'
-import { protocolByName } from '../protocol/registry.ts'
+import { tooBusy } from '../protocol/registry.ts'
 import { defaultKeyPair } from '../tls/certificates.ts'
 import type { KeyPair } from '../tls/certificates.ts'
 import { selfSigned } from '../tls/self-signed.ts'
@@ -129,6 +129,7 @@ export class Primary {
       clock,
       ackTimeout: config.cluster.ackTimeout,
       reread: config.mapping.file?.shared === true ? () => this.#reread() : undefined,
+      rereadFailed: (error) => events.changeUnconfirmed(log, { change: 'reread', error }),
       unconfirmed: (worker, what, error) => {
         // A worker that stands still misses every change meanwhile.
         const times = unconfirmed.times(`${worker} ${what}`)
@@ -406,9 +407,7 @@ export class Primary {
 
   #tooBusyLine(listener: ListenerConfig): Buffer {
     const { capabilities, server, limits } = this.#config
-    if (listener.tls === 'implicit') return Buffer.alloc(0)
-    const profile = { listener, capabilities, hostname: server.hostname, preauthBuffer: limits.preauthBuffer }
-    return protocolByName(listener.protocol)?.prepare(profile).tooBusy ?? Buffer.alloc(0)
+    return tooBusy({ listener, capabilities, hostname: server.hostname, preauthBuffer: limits.preauthBuffer })
   }
 }
 

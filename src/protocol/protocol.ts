@@ -2,9 +2,9 @@
  * What a mail protocol is to a session. A protocol's folder holds two dialogues as plain state machines without a
  * socket: the *preauth* dialogue with the client (up to a login) and the *backend* dialogue (greeting, STARTTLS,
  * replay). Both are fed with bytes and speak through a port; the session owns sockets, TLS, deadlines and the order
- * of things. Nothing here awaits, so every dialogue can be tested byte by byte.
+ * of things. Nothing here awaits, so every dialogue can be tested byte by byte. What is bridged whole has no dialogue.
  *
- * Adding a protocol: a folder with an object that implements Protocol, and a line in registry.ts.
+ * Adding a protocol: a folder with an object that implements LoginProtocol, and a line in registry.ts.
  */
 import type { CapabilitiesConfig, ListenerConfig, Mechanism, ProtocolName } from '../config/config.ts'
 import type { SignalboxError } from '../errors.ts'
@@ -127,6 +127,8 @@ export interface BackendPort {
   refused(refusal: Refusal): void
   /** A challenge (decoded) that the client must answer itself (OAUTHBEARER/XOAUTH2 failures). */
   challenge(challenge: Buffer): void
+  /** `announceClient` was given and the backend takes no such command: it will see the proxy's address. The login goes on. */
+  addressLost(): void
   /** Not as it should be: codes BACKEND_GREETING, BACKEND_PROTOCOL, BACKEND_INJECTION, BACKEND_NO_MECHANISM, BACKEND_CLOSED … */
   trouble(error: SignalboxError): void
 }
@@ -143,6 +145,8 @@ export interface BackendDialogue {
   replay(login: Login): void
   /** The client's answer to the relayed challenge. */
   respond(answer: Buffer | undefined): void
+  /** What the backend said it can do, one entry a capability with its arguments, as written; empty before `announced`. */
+  readonly capabilities: readonly string[]
 }
 
 export interface BackendOptions {
@@ -152,17 +156,21 @@ export interface BackendOptions {
   readonly hideAuthErrors: boolean
   /** Bytes of the dialogue's own commands that tell the backend who the client is (IMAP ID, XCLIENT); undefined: forwarding none. */
   readonly announceClient: ClientAnnouncement | undefined
+  /** What the client's dialogue learned up to the login that is to be repeated. */
+  readonly facts: DialogueFacts
 }
 
-/** Facts about the client for XCLIENT and IMAP ID. */
+/** Facts about the client for PROXY headers, XCLIENT and IMAP ID. Addresses are those of an inbound PROXY header when there was one. */
 export interface ClientAnnouncement {
   readonly clientAddress: string
   readonly clientPort: number
   readonly localAddress: string
   readonly localPort: number
   readonly session: string
+  /** What is left of the forwarding's time-to-live for the backend. */
   readonly ttl: number
-  readonly clientTls: boolean
+  /** The TLS version of the client's leg as OpenSSL names it ("TLSv1.3"); undefined: no TLS. */
+  readonly clientTls: string | undefined
 }
 
 /** What a protocol needs to make its fixed answers once per listener. */
@@ -192,10 +200,24 @@ export interface PreauthFactory {
   readonly tooBusy: Buffer
 }
 
-export interface Protocol {
+/** A protocol in which the client logs in with the proxy: a dialogue on either leg, then the bridge. */
+export interface LoginProtocol {
+  readonly kind: 'login'
   readonly name: ProtocolName
   /** Makes the fixed answers of a listener. */
   prepare(profile: ListenerProfile): PreauthFactory
   /** Opens the dialogue with a backend. */
   backend(port: BackendPort, options: BackendOptions): BackendDialogue
 }
+
+/** A protocol that is bridged whole and unread, to one destination for all: no login, no account. */
+export interface PassthroughProtocol {
+  readonly kind: 'passthrough'
+  readonly name: ProtocolName
+  /** What the client is told, before the close, when the listener is full. */
+  readonly tooBusy: Buffer
+  /** … when the destination can't be reached. */
+  readonly unavailable: Buffer
+}
+
+export type Protocol = LoginProtocol | PassthroughProtocol

@@ -1,13 +1,21 @@
 /**
- * The protocols that have a dialogue before login. Outside its own folder, a protocol is a line here.
+ * The protocols that Signalbox carries connection by connection. Outside its own folder, a protocol is a line here.
  */
 import type { ProtocolName } from '../config/config.ts'
 import { imap } from './imap/imap.ts'
-import type { Protocol } from './protocol.ts'
+import { lmtp, smtp } from './passthrough.ts'
+import type { ListenerProfile, Protocol } from './protocol.ts'
 
-export const protocols: readonly Protocol[] = [imap]
+export const protocols: readonly Protocol[] = [imap, smtp, lmtp]
 
-/** The protocol of a listener or leg; undefined: it has no dialogue (bridged whole, or HTTP). */
+/** The protocol of a listener or leg; undefined: it is routed request by request (HTTP). */
 export function protocolByName(name: ProtocolName): Protocol | undefined {
   return protocols.find((protocol) => protocol.name === name)
+}
+
+/** What a client is told when its listener is full; empty: nothing can be said (TLS from the first byte on, or HTTP). */
+export function tooBusy(profile: ListenerProfile): Buffer {
+  const protocol = profile.listener.tls === 'implicit' ? undefined : protocolByName(profile.listener.protocol)
+  if (protocol === undefined) return Buffer.alloc(0)
+  return protocol.kind === 'login' ? protocol.prepare(profile).tooBusy : protocol.tooBusy
 }

@@ -13,9 +13,10 @@
 import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../clock.ts'
 import { SignalboxError } from '../errors.ts'
-import { LAST_WORDS_MS } from '../limits.ts'
 import type { Login, Preauth, PreauthFactory, PreauthPort, Refusal } from '../protocol/protocol.ts'
 import type { InboundTls } from '../tls/inbound.ts'
+import { tlsVersion } from './accept.ts'
+import { lastWords } from './last-words.ts'
 
 export interface ClientLegOptions {
   readonly socket: Socket
@@ -66,6 +67,11 @@ export class ClientLeg implements PreauthPort {
 
   get secure(): boolean {
     return this.#secure
+  }
+
+  /** As OpenSSL names it; undefined: no TLS. */
+  get tlsVersion(): string | undefined {
+    return tlsVersion(this.#socket)
   }
 
   /** Greets the client and begins to read. */
@@ -183,16 +189,7 @@ export class ClientLeg implements PreauthPort {
 
   close(last: Buffer, error: SignalboxError | undefined): void {
     if (this.#over) return
-    const socket = this.#socket
-    if (last.length > 0) this.write(last)
-    // What the client still sends is of no interest; without reading on, its reset could overtake our last words.
-    socket.removeAllListeners('data')
-    socket.resume()
-    socket.destroySoon()
-    if (!socket.destroyed) {
-      const patience = this.#options.clock.after(LAST_WORDS_MS, () => socket.destroy())
-      socket.once('close', () => patience.cancel())
-    }
+    lastWords(this.#socket, last, this.#options.clock)
     this.#finish(error)
   }
 

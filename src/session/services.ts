@@ -8,20 +8,31 @@ import type { Clock } from '../clock.ts'
 import type { DestinationConfig, ListenerConfig, Mechanism, ServerConfig } from '../config/config.ts'
 import type { Dialer } from '../destination/backend.ts'
 import type { SignalboxError } from '../errors.ts'
-import type { Login, PreauthFactory, Protocol } from '../protocol/protocol.ts'
+import type { Counters } from '../observe/counters.ts'
+import type { Login, LoginProtocol, PassthroughProtocol, PreauthFactory } from '../protocol/protocol.ts'
 import type { Resolver, ResolverMessage } from '../resolver/resolver.ts'
 import type { OpenRoute } from '../resolver/route.ts'
 import type { InboundTls } from '../tls/inbound.ts'
 import type { BridgeResult } from './bridge.ts'
 import type { Session } from './session.ts'
-import type { Sessions, SessionsMessage } from './sessions.ts'
+import type { EndedBy, Sessions, SessionsMessage } from './sessions.ts'
 
-/** What a listener's sessions have in common. */
-export interface SessionProfile {
+/** What the sessions of a listener with logins have in common. */
+export interface LoginProfile {
   readonly listener: ListenerConfig
-  readonly protocol: Protocol
+  readonly protocol: LoginProtocol
   readonly factory: PreauthFactory
 }
+
+/** … of a listener whose connections are bridged whole. */
+export interface PassthroughProfile {
+  readonly listener: ListenerConfig
+  readonly protocol: PassthroughProtocol
+  /** routing.smtp_passthrough_destination. */
+  readonly destination: string
+}
+
+export type SessionProfile = LoginProfile | PassthroughProfile
 
 /** A connection as the accept stage gets it. */
 export interface AcceptedConnection {
@@ -35,12 +46,13 @@ export interface AcceptedConnection {
 }
 
 /** Why a session ended, for its closing log line. */
-export type SessionEnd = BridgeResult['reason'] | 'logout' | 'kicked' | 'shutdown' | 'error'
+export type SessionEnd = BridgeResult['reason'] | EndedBy | 'logout' | 'error'
 
 export interface LoginFacts {
   readonly account: string | undefined
   readonly destination: string | undefined
-  readonly mechanism: Mechanism
+  /** Undefined where there is no login (passthrough). */
+  readonly mechanism: Mechanism | undefined
   readonly secure: boolean
   /** Which attempt of this connection, from 1. */
   readonly attempt: number
@@ -52,6 +64,8 @@ export interface LoginFacts {
 /** What the operator is told of a session. */
 export interface SessionReport {
   accepted(session: Session, login: LoginFacts): void
+  /** A connection without a login was bridged. */
+  passedThrough(session: Session, facts: LoginFacts): void
   refused(session: Session, login: LoginFacts): void
   unavailable(session: Session, login: LoginFacts, error: SignalboxError): void
   closed(session: Session, end: SessionClosed): void
@@ -82,9 +96,12 @@ export interface SessionServices {
   /** From a login to its account; undefined: it names none. Throws CLIENT_BAD_IDENTIFIER. */
   readonly identify: (login: Login) => string | undefined
   readonly destination: (id: number) => DestinationConfig | undefined
+  readonly destinationNamed: (name: string) => DestinationConfig | undefined
   /** Whether a destination may be dialled now; a promise when the primary must be asked (a probe of one that is down). */
   readonly admit: (destination: string) => boolean | Promise<boolean>
   /** Milliseconds to wait before a refusal is answered. Never rejects. */
   readonly penalty: (clientAddress: string) => Promise<number>
   readonly report: SessionReport
+  /** Times its stages and counts its bytes; logins are counted by whoever hears the report. */
+  readonly counters: Counters
 }

@@ -5,24 +5,27 @@
  *
  * A session ends in one way: `#close`, once. `end` (kick, shutdown) works in every stage.
  */
-import type { Socket } from 'node:net'
 import type { DestinationConfig, LegConfig, Mechanism } from '../config/config.ts'
 import type { Backend, ReplayOutcome } from '../destination/backend.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
 import { HOLD_MS } from '../limits.ts'
-import type { Login, Protocol, Refusal } from '../protocol/protocol.ts'
+import type { Stage } from '../observe/counters.ts'
+import type { DialogueFacts, Login, Protocol, Refusal } from '../protocol/protocol.ts'
 import type { OpenRoute } from '../resolver/route.ts'
+import { accept, tlsVersion } from './accept.ts'
+import { announcement } from './announcement.ts'
 import { bridge } from './bridge.ts'
 import type { Bridge, BridgeResult } from './bridge.ts'
 import { ClientLeg } from './client-leg.ts'
-import type { AcceptedConnection, LoginFacts, SessionEnd, SessionProfile, SessionServices } from './services.ts'
-import type { SessionHandle } from './sessions.ts'
+import type { AcceptedConnection, LoginFacts, LoginProfile, PassthroughProfile, SessionEnd, SessionProfile, SessionServices } from './services.ts'
+import { lastWords } from './last-words.ts'
+import type { EndedBy, SessionHandle } from './sessions.ts'
 
 export type { AcceptedConnection, LoginFacts, SessionClosed, SessionEnd, SessionProfile, SessionReport, SessionServices } from './services.ts'
 
 /** A login on its way through resolve, dial and replay: what is told of it. The login itself is held by none but `#login`. */
 interface Attempt {
-  readonly mechanism: Mechanism
+  readonly mechanism: Mechanism | undefined
   readonly began: number
   route: OpenRoute | undefined
   destination: DestinationConfig | undefined
@@ -44,14 +47,21 @@ interface Bridged {
   readonly over: Promise<BridgeResult>
 }
 
+const NO_FACTS: DialogueFacts = {}
+
 export class Session implements SessionHandle {
-  readonly connection: AcceptedConnection
   readonly profile: SessionProfile
+  /** As the accept stage left it. */
+  #connection: AcceptedConnection
   readonly #services: SessionServices
   readonly #cancel = new AbortController()
   readonly #began: number
+  /** The stage it is in, and since when. */
+  #stage: Stage | 'bridge' = 'preauth'
+  #entered: number
   #account: string | undefined
   #bridgedTo: string | undefined
+  #routedTo: string | undefined
   #client: ClientLeg | undefined
   #backend: Backend | undefined
   #bridge: Bridge | undefined
@@ -62,10 +72,15 @@ export class Session implements SessionHandle {
   #bytes = { bytesIn: 0, bytesOut: 0 }
 
   constructor(connection: AcceptedConnection, profile: SessionProfile, services: SessionServices) {
-    this.connection = connection
+    this.#connection = connection
     this.profile = profile
     this.#services = services
     this.#began = services.clock.now()
+    this.#entered = this.#began
+  }
+
+  get connection(): AcceptedConnection {
+    return this.#connection
   }
 
   get account(): string | undefined {
@@ -76,6 +91,27 @@ export class Session implements SessionHandle {
     return this.#bridgedTo
   }
 
+  get routedTo(): string | undefined {
+    return this.#routedTo
+  }
+
+  get protocol() {
+    return this.profile.listener.protocol
+  }
+
+  get client(): string {
+    return this.connection.clientAddress
+  }
+
+  get since(): number {
+    const { clock } = this.#services
+    return clock.wall() - (clock.now() - this.#began)
+  }
+
+  get bytes(): { readonly bytesIn: number; readonly bytesOut: number } {
+    return this.#bridge ?? this.#bytes
+  }
+
   get idleBeforeLogin(): boolean {
     return !this.#attempting && this.#bridge === undefined
   }
@@ -84,8 +120,9 @@ export class Session implements SessionHandle {
   async run(): Promise<void> {
     this.#services.sessions.open(this)
     try {
+      await this.#accept()
       // No variable may keep the client's leg for as long as the bridge stands.
-      const bridged = await this.#login(await this.#accept())
+      const bridged = isPassthrough(this.profile) ? await this.#passThrough(this.profile) : await this.#login(this.#greet(this.profile))
       const result = await bridged.over
       this.#bytes = { bytesIn: result.bytesIn, bytesOut: result.bytesOut }
       this.#end ??= { reason: result.reason, error: undefined }
@@ -96,9 +133,9 @@ export class Session implements SessionHandle {
   }
 
   /** Ends the session in whatever stage it is. Idempotent. */
-  end(why: 'kicked' | 'shutdown'): void {
+  end(why: EndedBy): void {
     if (this.#end !== undefined) return
-    const error = new SignalboxError(why === 'kicked' ? 'KICKED' : 'DRAINING', why === 'kicked' ? 'kicked' : 'the instance is shutting down')
+    const error = new SignalboxError(why === 'shutdown' ? 'DRAINING' : 'KICKED', why === 'shutdown' ? 'the instance is shutting down' : why)
     // A client that only waits can be told why; one in the middle of a stream can't.
     if (why === 'shutdown' && this.idleBeforeLogin && this.#client !== undefined) {
       this.#end = { reason: why, error: undefined }
@@ -109,7 +146,7 @@ export class Session implements SessionHandle {
     this.#abort(error)
     this.#client?.destroy(error)
     this.#bridge?.end()
-    this.connection.socket.destroy()
+    this.#connection.socket.destroy()
   }
 
   /** Whatever is under way is for nobody any more. */
@@ -120,17 +157,20 @@ export class Session implements SessionHandle {
 
   // ---- accept ----
 
-  async #accept(): Promise<ClientLeg> {
-    const { listener, factory } = this.profile
-    const { clock, tls, penalty } = this.#services
-    const { id, clientAddress, localAddress } = this.connection
-    const implicit = listener.tls === 'implicit'
-    const socket = implicit ? await this.#encrypt() : this.connection.socket
-    if (this.#cancel.signal.aborted) socket.destroy()
+  async #accept(): Promise<void> {
+    const { listener } = this.profile
+    const { clock, tls } = this.#services
+    this.#connection = await accept({ connection: this.#connection, listener, tls, clock, cancel: this.#cancel })
+    if (this.#cancel.signal.aborted) this.#connection.socket.destroy()
     this.#throwIfEnded()
+  }
+
+  #greet({ listener, factory }: LoginProfile): ClientLeg {
+    const { clock, tls, penalty } = this.#services
+    const { socket, id, clientAddress, localAddress } = this.#connection
     const client = new ClientLeg({
       socket,
-      secure: implicit,
+      secure: listener.tls === 'implicit',
       session: id,
       clientAddress,
       localAddress,
@@ -150,24 +190,13 @@ export class Session implements SessionHandle {
     return client
   }
 
-  async #encrypt(): Promise<Socket> {
-    const deadline = this.#services.clock.after(this.profile.listener.preauthTimeout, () => {
-      this.#cancel.abort(new SignalboxError('CLIENT_TIMEOUT', 'the TLS handshake took too long'))
-    })
-    try {
-      return await this.#services.tls.accept(this.connection.socket, this.#cancel.signal)
-    } finally {
-      deadline.cancel()
-    }
-  }
-
   // ---- preauth, identify, resolve, dial, replay, until one attempt is let in and bridged ----
 
   async #login(client: ClientLeg): Promise<Bridged> {
     for (;;) {
       const login = await client.nextLogin()
       const { mechanism } = login
-      const attempt: Attempt = { mechanism, began: this.#services.clock.now(), route: undefined, destination: undefined }
+      const attempt: Attempt = { mechanism, began: this.#enter('resolve'), route: undefined, destination: undefined }
       this.#attempting = true
       this.#attempts++
       try {
@@ -175,16 +204,21 @@ export class Session implements SessionHandle {
         const route = await this.#resolve()
         attempt.route = route
         attempt.destination = this.#services.destination(route.destination)
-        const backend = await this.#dial(attempt.destination)
+        this.#enter('dial')
+        this.#routedTo = attempt.destination?.name
+        const backend = await this.#dial(attempt.destination, login.facts, client.tlsVersion)
+        this.#enter('replay')
         const outcome = await this.#replay(client, backend, login)
         if (outcome.kind === 'accepted') {
           const confirmed = await this.#confirm(route)
           return this.#handOver({ client, backend, attempt, route: confirmed, bytes: outcome.bytes })
         }
+        this.#enter('preauth')
         this.#dropBackend()
         this.#reportRefusal(attempt, outcome.refusal)
         client.refused(outcome.refusal)
       } catch (thrown) {
+        this.#enter('preauth')
         this.#dropBackend()
         this.#throwIfEnded()
         const error = asSignalboxError(thrown)
@@ -194,6 +228,15 @@ export class Session implements SessionHandle {
       this.#leave()
       this.#attempting = false
     }
+  }
+
+  /** The stage it was in is over, and timed; gives the time. */
+  #enter(stage: Stage | 'bridge'): number {
+    const now = this.#services.clock.now()
+    if (this.#stage !== 'bridge') this.#services.counters.stage(this.protocol, this.#stage, now - this.#entered)
+    this.#stage = stage
+    this.#entered = now
+    return now
   }
 
   /** A backend that says "not now" has refused nobody. */
@@ -211,6 +254,7 @@ export class Session implements SessionHandle {
   }
 
   #leave(): void {
+    this.#routedTo = undefined
     if (this.#account === undefined) return
     this.#services.sessionsRef.tell({ type: 'leave', session: this })
     this.#account = undefined
@@ -228,18 +272,16 @@ export class Session implements SessionHandle {
     return route
   }
 
-  async #dial(destination: DestinationConfig | undefined): Promise<Backend> {
+  async #dial(destination: DestinationConfig | undefined, facts: DialogueFacts, clientTls: string | undefined): Promise<Backend> {
     const { protocol } = this.profile
-    const { connection } = this
     if (destination === undefined) throw new SignalboxError('ROUTE_UNAVAILABLE', 'the destination is gone')
     const leg = legOf(destination, protocol)
     const admitted = this.#services.admit(destination.name)
     if (!(typeof admitted === 'boolean' ? admitted : await this.#unlessEnded(admitted))) {
       throw new SignalboxError('BACKEND_DOWN', `destination "${destination.name}" is marked down`)
     }
-    const { id: session, clientAddress } = connection
-    const request = { destination, leg, protocol, clientAddress, session, announceClient: undefined }
-    this.#backend = await this.#services.dialer.dial(request, this.#cancel.signal)
+    const client = announcement(this.#connection, this.#services.server.proxyTtl - 1, clientTls)
+    this.#backend = await this.#services.dialer.dial({ destination, leg, protocol, client, facts }, this.#cancel.signal)
     this.#throwIfEnded()
     return this.#backend
   }
@@ -262,6 +304,41 @@ export class Session implements SessionHandle {
     return again
   }
 
+  // ---- the whole connection to one destination, instead of all stages between accept and bridge ----
+
+  async #passThrough({ protocol, destination: name }: PassthroughProfile): Promise<Bridged> {
+    const { socket } = this.#connection
+    const destination = this.#services.destinationNamed(name)
+    const attempt: Attempt = { mechanism: undefined, began: this.#services.clock.now(), route: undefined, destination }
+    const gone = (): void => this.#abort(new SignalboxError('CLIENT_CLOSED', 'the client closed the connection'))
+    socket.on('error', gone)
+    socket.on('close', gone)
+    this.#attempting = true
+    try {
+      const backend = await this.#dial(destination, NO_FACTS, tlsVersion(socket))
+      const { socket: backendSocket, early } = backend.release()
+      this.#backend = undefined
+      socket.off('error', gone)
+      socket.off('close', gone)
+      if (early.length > 0) socket.write(early)
+      const facts = this.#facts(attempt)
+      this.#letIn = facts
+      this.#bridgedTo = name
+      const { promise: over, resolve: done } = Promise.withResolvers<BridgeResult>()
+      this.#bridge = bridge({ client: socket, backend: backendSocket, idle: this.#services.server.bridgeIdle, done })
+      this.#services.report.passedThrough(this, facts)
+      return { over }
+    } catch (thrown) {
+      this.#dropBackend()
+      if (this.#cancel.signal.aborted) socket.destroy()
+      this.#throwIfEnded()
+      const error = asSignalboxError(thrown)
+      this.#services.report.unavailable(this, this.#facts(attempt), error)
+      lastWords(socket, protocol.unavailable, this.#services.clock)
+      throw error
+    }
+  }
+
   // ---- bridge ----
 
   /**
@@ -272,6 +349,9 @@ export class Session implements SessionHandle {
   #handOver({ client, backend, attempt, route, bytes }: HandOver): Bridged {
     this.#throwIfEnded()
     if (this.#services.resolver.standing(route) !== 'holds') throw moved()
+    const name = attempt.destination?.name ?? ''
+    // An operator has closed it meanwhile: who comes in now would be missed by the drain that goes with it.
+    if (!this.#services.sessions.mayGoTo(name)) throw new SignalboxError('BACKEND_DOWN', `destination "${name}" was taken out`)
     const facts = this.#facts(attempt)
     const { clientSocket, behind, backendSocket, early } = release(client, backend)
     this.#letIn = facts
@@ -282,7 +362,10 @@ export class Session implements SessionHandle {
     clientSocket.write(bytes)
     if (early.length > 0) clientSocket.write(early)
     if (behind.length > 0) backendSocket.write(behind)
-    this.#bridge = bridge({ client: clientSocket, backend: backendSocket, idle: this.#services.server.bridgeIdle, done })
+    this.#enter('bridge')
+    const { counters, server } = this.#services
+    const meter = counters.leg(this.protocol, name)
+    this.#bridge = bridge({ client: clientSocket, backend: backendSocket, idle: server.bridgeIdle, done, meter })
     this.#services.report.accepted(this, facts)
     return { over }
   }
@@ -331,7 +414,7 @@ export class Session implements SessionHandle {
       account: this.#account,
       destination: destination?.name,
       mechanism,
-      secure: this.#client?.secure ?? false,
+      secure: this.#client?.secure ?? tlsVersion(this.#connection.socket) !== undefined,
       attempt: this.#attempts,
       took: this.#services.clock.now() - began,
       route,
@@ -350,6 +433,10 @@ function release(client: ClientLeg, backend: Backend) {
     backendSocket.destroy()
     throw error
   }
+}
+
+function isPassthrough(profile: SessionProfile): profile is PassthroughProfile {
+  return profile.protocol.kind === 'passthrough'
 }
 
 function moved(): SignalboxError {

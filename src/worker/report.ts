@@ -27,8 +27,16 @@ export function sessionReport(log: Logger, redact: Redactor): SessionReport {
         ...fields(session),
         account: account(facts),
         destination: facts.destination ?? NO_ACCOUNT,
-        mechanism: facts.mechanism,
+        ...(facts.mechanism === undefined ? {} : { mechanism: facts.mechanism }),
         route: facts.route?.source ?? 'store',
+        tls: facts.secure,
+        seconds: seconds(facts.took / 1000),
+      })
+    },
+    passedThrough(session, facts) {
+      events.passedThrough(log, {
+        ...fields(session),
+        destination: facts.destination ?? NO_ACCOUNT,
         tls: facts.secure,
         seconds: seconds(facts.took / 1000),
       })
@@ -38,7 +46,7 @@ export function sessionReport(log: Logger, redact: Redactor): SessionReport {
         ...fields(session),
         account: account(facts),
         ...(facts.destination === undefined ? {} : { destination: facts.destination }),
-        mechanism: facts.mechanism,
+        ...(facts.mechanism === undefined ? {} : { mechanism: facts.mechanism }),
         reason: 'backend',
         attempt: facts.attempt,
       })

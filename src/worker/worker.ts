@@ -10,6 +10,7 @@ import type { ActorRef, Reply } from '../actor/message.ts'
 import type { Clock } from '../clock.ts'
 import type { Identity } from '../cluster/privileges.ts'
 import type { ConnectionEnvelope, FramesEnvelope, StartEnvelope, ToPrimary } from '../cluster/channel.ts'
+import type { ListenerConfig } from '../config/config.ts'
 import { Catalogue } from '../destination/catalogue.ts'
 import { BackendDialer } from '../destination/dialer.ts'
 import { impossible, SignalboxError } from '../errors.ts'
@@ -25,7 +26,9 @@ import { createRedactor } from '../observe/redaction.ts'
 import type { AcceptorMessage } from '../primary/handover-messages.ts'
 import type { HealthMessage } from '../primary/health.ts'
 import type { LimitsMessage } from '../primary/limits.ts'
-import { protocolByName } from '../protocol/registry.ts'
+import type { TallyMessage } from '../primary/tally.ts'
+import type { ListenerProfile } from '../protocol/protocol.ts'
+import { protocolByName, tooBusy } from '../protocol/registry.ts'
 import { Resolver } from '../resolver/resolver.ts'
 import type { ResolverMessage } from '../resolver/resolver.ts'
 import { Session } from '../session/session.ts'
@@ -33,6 +36,7 @@ import type { SessionProfile, SessionServices } from '../session/session.ts'
 import { Sessions } from '../session/sessions.ts'
 import type { SessionsMessage } from '../session/sessions.ts'
 import { createInboundTls } from '../tls/server.ts'
+import { Counting } from './counting.ts'
 import { HealthView } from './health-view.ts'
 import { Intake } from './intake.ts'
 import type { Taken } from './intake.ts'
@@ -69,10 +73,12 @@ export class Worker implements Behaviour<WorkerMessage> {
   readonly #resolverActor: RunningActor<ResolverMessage>
   readonly #sessions = new Sessions()
   readonly #sessionsActor: RunningActor<SessionsMessage>
+  readonly #counting: Counting
   readonly #health: HealthView
   readonly #healthActor: ActorRef<HealthMessage>
   readonly #intake: Intake
   readonly #profiles: (SessionProfile | undefined)[]
+  readonly #tooBusy: readonly Buffer[]
   readonly #services: SessionServices
   readonly #sessionPrefix: string
   #draining = false
@@ -118,6 +124,13 @@ export class Worker implements Behaviour<WorkerMessage> {
     })
     this.#resolverActor = spawn(this.#resolver, { name: 'resolver', clock, onCrash })
     this.#sessionsActor = spawn(this.#sessions, { name: 'sessions', clock, onCrash })
+    this.#counting = new Counting({
+      worker,
+      clock,
+      tally: this.#link.remote<TallyMessage>('tally'),
+      cache: () => this.#resolver.stats(),
+      open: () => this.#sessions.size,
+    })
     if (config.mapping.auditRate > 0) {
       clock.every(1000 / config.mapping.auditRate, () => this.#resolverActor.ref.tell({ type: 'audit' }))
     }
@@ -143,21 +156,28 @@ export class Worker implements Behaviour<WorkerMessage> {
         return name === undefined ? undefined : normalizeIdentifier(name, rules)
       },
       destination: (id) => this.#catalogue.byId(id),
-      admit: (destination) => this.#health.admit(destination),
+      destinationNamed: (name) => this.#catalogue.byName(name),
+      admit: (destination) => this.#sessions.mayGoTo(destination) && this.#health.admit(destination),
       penalty: (address) =>
         limits.ask({ type: 'failed', address }, PENALTY_DEADLINE_MS).catch(() => config.limits.authFailureDelay),
-      report: sessionReport(logger, redact),
+      report: this.#counting.report(sessionReport(logger, redact)),
+      counters: this.#counting.counters,
     }
+    const profileOf = (listener: ListenerConfig): ListenerProfile => ({
+      listener,
+      capabilities: config.capabilities,
+      hostname: config.server.hostname,
+      preauthBuffer: config.limits.preauthBuffer,
+    })
+    this.#tooBusy = config.listeners.map((listener) => tooBusy(profileOf(listener)))
     this.#profiles = config.listeners.map((listener) => {
       const protocol = protocolByName(listener.protocol)
       if (protocol === undefined) return undefined
-      const factory = protocol.prepare({
-        listener,
-        capabilities: config.capabilities,
-        hostname: config.server.hostname,
-        preauthBuffer: config.limits.preauthBuffer,
-      })
-      return { listener, protocol, factory }
+      if (protocol.kind === 'passthrough') {
+        const { smtpPassthroughDestination: destination } = config.routing
+        return destination === undefined ? undefined : { listener, protocol, destination }
+      }
+      return { listener, protocol, factory: protocol.prepare(profileOf(listener)) }
     })
 
     this.#intake = new Intake({
@@ -182,10 +202,7 @@ export class Worker implements Behaviour<WorkerMessage> {
       // The channel keeps the order: an answer says that the primary has counted this worker in. Not before that may a
       // connection, and with it a lookup, come from the shared sockets.
       await this.#healthActor.ask({ type: 'snapshot' }, JOIN_DEADLINE_MS)
-      await this.#intake.listen(config.listeners, config.server.threads, (index) => {
-        const profile = this.#profiles[index]
-        return profile === undefined || profile.listener.tls === 'implicit' ? Buffer.alloc(0) : profile.factory.tooBusy
-      })
+      await this.#intake.listen(config.listeners, config.server.threads, (index) => this.#tooBusy[index] ?? Buffer.alloc(0))
       if (identity !== undefined) this.#process.dropTo(identity)
     }
     this.#process.send({ t: 'ready' })
@@ -207,6 +224,8 @@ export class Worker implements Behaviour<WorkerMessage> {
         return this.#drain(message.grace)
       case 'stats':
         return this.#stats(message, reply)
+      case 'counters':
+        return reply.to(message, this.#counting.now())
       default:
         impossible(message)
     }
@@ -253,6 +272,7 @@ export class Worker implements Behaviour<WorkerMessage> {
   }
 
   async #leave(): Promise<void> {
+    this.#counting.tell()
     this.#link.flush()
     await this.#process.log.flush()
     this.#process.leave()

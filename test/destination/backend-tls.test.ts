@@ -8,7 +8,7 @@ import type { DestinationConfig } from '../../src/config/config.ts'
 import type { DialOutcome, DialRequest } from '../../src/destination/backend.ts'
 import { BackendDialer } from '../../src/destination/dialer.ts'
 import { SignalboxError, type ErrorCode } from '../../src/errors.ts'
-import type { Protocol } from '../../src/protocol/protocol.ts'
+import type { LoginProtocol } from '../../src/protocol/protocol.ts'
 import { TLS_SESSION_MS } from '../../src/limits.ts'
 import { makeAuthority, makeExpired, makeSelfSigned, pinOf } from '../support/certificates.ts'
 import type { Authority, Issued } from '../support/certificates.ts'
@@ -217,7 +217,7 @@ test('cancelling during the upgrade leaves no socket open', async () => {
 test('a backend that does not announce STARTTLS gets no login, whatever its dialogue makes of it', async () => {
   const server = await listen({ tls: 'plain' })
   const { dial, outcomes } = dialerOf()
-  const careless: Protocol = { ...talk, backend: (port, options) => talk.backend(port, { ...options, startTls: false }) }
+  const careless: LoginProtocol = { ...talk, backend: (port, options) => talk.backend(port, { ...options, startTls: false }) }
   const request = requestOf(server.port, 'starttls', strict(), { protocol: careless })
   await assert.rejects(dial(request), failsWith('BACKEND_PLAINTEXT'))
   assert.deepEqual(server.lines, [])

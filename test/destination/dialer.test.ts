@@ -7,7 +7,7 @@ import { BackendDialer, type DialerOptions } from '../../src/destination/dialer.
 import { AddressBook, type Address } from '../../src/destination/dns.ts'
 import { SignalboxError, type ErrorCode } from '../../src/errors.ts'
 import { BACKEND_RETRY_MS } from '../../src/limits.ts'
-import type { Protocol } from '../../src/protocol/protocol.ts'
+import type { LoginProtocol, PassthroughProtocol } from '../../src/protocol/protocol.ts'
 import { eventually, openSockets } from '../support/settled.ts'
 import { loginOf, requestOf, serverConfigOf, talk, talkServer } from '../support/fake-backend.ts'
 import type { TalkServer, TalkServerOptions } from '../support/fake-backend.ts'
@@ -258,13 +258,13 @@ test('a backend that closes before its greeting, the replay, its answer or the e
 test('a login that the backend has no mechanism for says nothing against the backend', async () => {
   const server = await listen()
   const { dial, outcomes } = dialerOf()
-  const { protocol, ...request } = requestOf(server.port)
-  const choosy: Protocol = {
-    ...protocol,
+  const request = requestOf(server.port)
+  const choosy: LoginProtocol = {
+    ...talk,
     backend: (port, options) => {
-      const dialogue = protocol.backend(port, options)
+      const dialogue = talk.backend(port, options)
       const replay = (): void => port.trouble(new SignalboxError('BACKEND_NO_MECHANISM', 'no way to repeat it'))
-      return { start: () => dialogue.start(), receive: (chunk) => dialogue.receive(chunk), secured: () => dialogue.secured(), respond: () => {}, replay }
+      return { start: () => dialogue.start(), receive: (chunk) => dialogue.receive(chunk), secured: () => dialogue.secured(), respond: () => {}, replay, capabilities: [] }
     },
   }
   const backend = await dial({ ...request, protocol: choosy })
@@ -309,7 +309,7 @@ test('a plain leg carries no login unless it is allowed: nothing is even dialled
 test('a protocol without logins may cross a plain leg and is released without a replay', async () => {
   const server = await listen()
   const { dial, outcomes } = dialerOf()
-  const passthrough = { ...talk, name: 'smtp' as const, backend: talk.backend }
+  const passthrough: PassthroughProtocol = { kind: 'passthrough', name: 'smtp', tooBusy: Buffer.alloc(0), unavailable: Buffer.alloc(0) }
   const backend = await dial(requestOf(server.port, 'plain', { allowPlaintextAuth: false }, { protocol: passthrough }))
   backend.release().socket.destroy()
   assert.deepEqual(shown(outcomes), ['ok'])
@@ -335,7 +335,7 @@ test('a dialogue that throws costs its own session only', async () => {
 
 test('the preamble goes before every other byte', async () => {
   const server = await listen()
-  const { dial } = dialerOf({ preamble: ({ session }) => Buffer.from(`PROXY ${session}\n`) })
+  const { dial } = dialerOf({ preamble: ({ client }) => Buffer.from(`PROXY ${client.session}\n`) })
   const backend = await dial(requestOf(server.port))
   await backend.replay(loginOf('ann'))
   assert.deepEqual(server.lines, ['PROXY s1', 'LOGIN ann'])

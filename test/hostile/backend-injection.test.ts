@@ -5,7 +5,7 @@ import { systemClock } from '../../src/clock.ts'
 import type { DialOutcome } from '../../src/destination/backend.ts'
 import { BackendDialer } from '../../src/destination/dialer.ts'
 import { SignalboxError } from '../../src/errors.ts'
-import type { Protocol } from '../../src/protocol/protocol.ts'
+import type { LoginProtocol } from '../../src/protocol/protocol.ts'
 import { requestOf, serverConfigOf, talk, talkServer, type TalkServer } from '../support/fake-backend.ts'
 
 const servers: TalkServer[] = []
@@ -28,7 +28,7 @@ async function injector(words: readonly string[]): Promise<TalkServer> {
   return server
 }
 
-async function outcomeOf(server: TalkServer, protocol: Protocol = talk): Promise<SignalboxError> {
+async function outcomeOf(server: TalkServer, protocol: LoginProtocol = talk): Promise<SignalboxError> {
   const outcomes: DialOutcome[] = []
   const dialer = new BackendDialer({
     server: serverConfigOf({ backendConnectRetries: 0 }),
@@ -46,7 +46,7 @@ async function outcomeOf(server: TalkServer, protocol: Protocol = talk): Promise
 }
 
 /** Goes over to TLS at GO without a look at what stands behind it. */
-const careless: Protocol = {
+const careless: LoginProtocol = {
   ...talk,
   backend: (port, options) => {
     const inner = talk.backend(port, options)
@@ -71,7 +71,7 @@ test('bytes that follow the go-ahead in packets of their own end the handshake, 
 
 test('even a careless dialogue is not fed with plaintext after the upgrade', async () => {
   const seen: string[] = []
-  const watched: Protocol = {
+  const watched: LoginProtocol = {
     ...talk,
     backend: (port, options) => {
       const inner = careless.backend(port, options)
@@ -86,6 +86,7 @@ test('even a careless dialogue is not fed with plaintext after the upgrade', asy
         secured: () => seen.push('secured'),
         replay: (login) => inner.replay(login),
         respond: (answer) => inner.respond(answer),
+        capabilities: [],
       }
     },
   }

@@ -180,6 +180,7 @@ describe('a hostile IMAP backend', () => {
         accepted: () => calls.push('accepted'),
         refused: () => calls.push('refused'),
         challenge: () => calls.push('challenge'),
+        addressLost: () => calls.push('addressLost'),
         trouble: (error) => calls.push(error.code),
       },
       secure,
@@ -204,7 +205,7 @@ describe('a hostile IMAP backend', () => {
 
   test('what is in an error of the greeting cannot break a log line', () => {
     let message = ''
-    const port = { write() {}, startTls() {}, announced() {}, accepted() {}, refused() {}, challenge() {} }
+    const port = { write() {}, startTls() {}, announced() {}, accepted() {}, refused() {}, challenge() {}, addressLost() {} }
     const dialogue = imap.backend({ ...port, trouble: (error) => { message = error.message } }, OPTIONS)
     dialogue.receive(Buffer.from(`* BYE \u001b[31m\r${'x'.repeat(500)}\r\n`))
     assert.match(message, /^[\x20-\x7e]+$/)

@@ -8,9 +8,9 @@ import type {
   BackendOptions,
   BackendPort,
   Login,
+  LoginProtocol,
   Preauth,
   PreauthFactory,
-  Protocol,
   Refusal,
 } from '../../src/protocol/protocol.ts'
 
@@ -144,7 +144,7 @@ export interface BackendRun {
  * last one (the first at once). `login` is replayed once announced; `answers` are the client's to relayed challenges.
  */
 export function runBackend(
-  protocol: Protocol,
+  protocol: LoginProtocol,
   options: BackendOptions,
   turns: readonly (readonly Buffer[])[],
   login: Login,
@@ -182,6 +182,9 @@ export function runBackend(
       calls.push(['challenge', challenge.toString('latin1')])
       const answer = answers[answered++]
       react(() => dialogue.respond(answer))
+    },
+    addressLost: () => {
+      calls.push(['addressLost'])
     },
     trouble: (error) => {
       over = true

@@ -8,7 +8,8 @@ import { spawn } from '../../src/actor/actor.ts'
 import type { ListenerConfig, ServerConfig } from '../../src/config/config.ts'
 import type { Backend, DialRequest, ReplayOutcome } from '../../src/destination/backend.ts'
 import { SignalboxError } from '../../src/errors.ts'
-import type { Login, Preauth, PreauthPort, Protocol, Refusal } from '../../src/protocol/protocol.ts'
+import { Counters } from '../../src/observe/counters.ts'
+import type { Login, Preauth, PreauthPort, LoginProtocol, Refusal } from '../../src/protocol/protocol.ts'
 import { Session } from '../../src/session/session.ts'
 import type { LoginFacts, SessionClosed, SessionServices } from '../../src/session/session.ts'
 import { Sessions } from '../../src/session/sessions.ts'
@@ -256,7 +257,8 @@ export async function sessionRig(options: RigOptions = {}): Promise<SessionRig> 
     facts.push(login)
     told.push([what, login.account ?? '-', login.destination ?? '-', ...(error === undefined ? [] : [error.code])].join(' '))
   }
-  const protocol: Protocol = {
+  const protocol: LoginProtocol = {
+    kind: 'login',
     name: 'imap',
     prepare: () => ({ open: (port) => new FewWords(port), tooBusy: Buffer.alloc(0) }),
     backend: () => {
@@ -295,10 +297,12 @@ export async function sessionRig(options: RigOptions = {}): Promise<SessionRig> 
       return name === 'nobody' ? undefined : name
     },
     destination: (id) => destinations[id],
+    destinationNamed: (name) => destinations.find((destination) => destination.name === name),
     admit: () => true,
     penalty: () => Promise.resolve(1_000),
     report: {
       accepted: (_session, login) => note('accepted', login),
+      passedThrough: (_session, login) => note('passed through', login),
       refused: (_session, login) => note('refused', login),
       unavailable: (_session, login, error) => note('unavailable', login, error),
       closed: (_session, end) => {
@@ -306,6 +310,7 @@ export async function sessionRig(options: RigOptions = {}): Promise<SessionRig> 
         rig.closed = end
       },
     },
+    counters: new Counters(),
     ...options.services,
   }
   const listener = testListener(options.listener)

@@ -8,9 +8,10 @@ import { TLSSocket, createSecureContext, type SecureContextOptions } from 'node:
 import type { DestinationConfig, LegConfig, ServerConfig } from '../../src/config/config.ts'
 import type { DialRequest } from '../../src/destination/backend.ts'
 import { SignalboxError } from '../../src/errors.ts'
-import type { BackendDialogue, BackendOptions, BackendPort, Login, Protocol } from '../../src/protocol/protocol.ts'
+import type { ClientAnnouncement, BackendDialogue, BackendOptions, BackendPort, Login, LoginProtocol } from '../../src/protocol/protocol.ts'
 
 class TalkDialogue implements BackendDialogue {
+  readonly capabilities = []
   readonly #port: BackendPort
   readonly #options: BackendOptions
   #buffer = Buffer.alloc(0)
@@ -58,7 +59,8 @@ class TalkDialogue implements BackendDialogue {
   }
 }
 
-export const talk: Protocol = {
+export const talk: LoginProtocol = {
+  kind: 'login',
   name: 'imap',
   prepare() {
     throw new SignalboxError('INTERNAL', 'talk has no client side')
@@ -206,6 +208,17 @@ export function destinationOf(overrides: Partial<DestinationConfig> = {}): Desti
   }
 }
 
+/** The client of every request. */
+export const CLIENT: ClientAnnouncement = {
+  clientAddress: '192.0.2.7',
+  clientPort: 50_007,
+  localAddress: '192.0.2.1',
+  localPort: 143,
+  session: 's1',
+  ttl: 6,
+  clientTls: undefined,
+}
+
 export function requestOf(
   port: number,
   tls: LegConfig['tls'] = 'plain',
@@ -217,9 +230,8 @@ export function requestOf(
     destination: destinationOf({ legs: { imap: leg }, ...destination }),
     leg,
     protocol: talk,
-    clientAddress: '192.0.2.7',
-    session: 's1',
-    announceClient: undefined,
+    client: CLIENT,
+    facts: {},
     ...rest,
   }
 }

@@ -14,7 +14,7 @@ export function announceById(tag: string, client: ClientAnnouncement): Buffer {
     ['x-connected-port', String(client.localPort)],
     ['x-proxy-ttl', String(client.ttl)],
     ['x-session-id', client.session],
-    ['x-client-transport', client.clientTls ? 'TLS' : 'insecure'],
+    ['x-client-transport', client.clientTls !== undefined ? 'TLS' : 'insecure'],
   ]
   return Buffer.from(`${tag} ID (${fields.map(([key, value]) => `"${key}" ${quotedOwn(value)}`).join(' ')})\r\n`)
 }

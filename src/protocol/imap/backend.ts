@@ -74,11 +74,16 @@ export class ImapBackend implements BackendDialogue {
   #state: State = { at: 'greeting' }
   #secured = false
   #capabilities = 0
+  #advertised = ''
   #reading = false
 
   constructor(port: BackendPort, options: BackendOptions) {
     this.#port = port
     this.#options = options
+  }
+
+  get capabilities(): readonly string[] {
+    return this.#advertised.split(' ').filter((name) => name !== '')
   }
 
   /** The backend speaks first. */
@@ -242,6 +247,7 @@ export class ImapBackend implements BackendDialogue {
 
   #useCapabilities(list: string): void {
     this.#capabilities = capabilityBits(list)
+    this.#advertised = list
     if (this.#options.startTls && !this.#secured) {
       if (!this.#has('STARTTLS')) {
         this.#trouble('BACKEND_PROTOCOL', 'STARTTLS is not advertised')
@@ -257,6 +263,7 @@ export class ImapBackend implements BackendDialogue {
       this.#port.write(announceById(TAG.id, announceClient))
       return
     }
+    if (announceClient !== undefined) this.#port.addressLost()
     this.#announced()
   }
 
@@ -272,6 +279,7 @@ export class ImapBackend implements BackendDialogue {
     }
     // Nothing that was said in the clear counts from here on.
     this.#capabilities = 0
+    this.#advertised = ''
     this.#state = { at: 'tls' }
     this.#port.startTls()
   }

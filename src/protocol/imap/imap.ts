@@ -2,13 +2,14 @@
  * IMAP (RFC 9051, RFC 3501) as a protocol of the proxy: makes a listener's fixed answers once, and opens the two
  * dialogues.
  */
-import type { PreauthFactory, Protocol } from '../protocol.ts'
+import type { LoginProtocol, PreauthFactory } from '../protocol.ts'
 import { ImapBackend } from './backend.ts'
 import { prepareListener } from './listener.ts'
 import { ImapPreauth } from './preauth.ts'
 import { LINES } from './replies.ts'
 
-export const imap: Protocol = {
+export const imap: LoginProtocol = {
+  kind: 'login',
   name: 'imap',
   prepare(profile): PreauthFactory {
     const listener = prepareListener(profile)

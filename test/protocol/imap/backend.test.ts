@@ -189,6 +189,7 @@ const CORPUS: readonly Dialogue[] = [
     title: 'the client is announced by ID where it is advertised',
     turns: ['* OK [CAPABILITY ID AUTH=PLAIN SASL-IR] hi\r\n', '* ID ("name" "x")\r\nS3 OK thanks\r\n', 'S4 OK\r\n'],
     options: {
+      facts: {},
       announceClient: {
         clientAddress: '2001:db8::1',
         clientPort: 50_000,
@@ -196,7 +197,7 @@ const CORPUS: readonly Dialogue[] = [
         localPort: 993,
         session: 's"1',
         ttl: 6,
-        clientTls: true,
+        clientTls: 'TLSv1.3',
       },
     },
     expect: [
@@ -273,7 +274,7 @@ describe('the dialogue with an IMAP backend', () => {
   })
 
   test('calls out of turn are mistakes of ours', () => {
-    const port = { write() {}, startTls() {}, announced() {}, accepted() {}, refused() {}, challenge() {}, trouble() {} }
+    const port = { write() {}, startTls() {}, announced() {}, accepted() {}, refused() {}, challenge() {}, addressLost() {}, trouble() {} }
     const dialogue = imap.backend(port, OPTIONS)
     assert.throws(() => dialogue.replay(joe), { code: 'INTERNAL' })
     assert.throws(() => dialogue.secured(), { code: 'INTERNAL' })

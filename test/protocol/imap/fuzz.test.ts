@@ -154,7 +154,7 @@ describe('IMAP under fuzzing', () => {
   test('a backend is bounded at N and N + 1, in a line and in all', () => {
     const judge = (bytes: Buffer): string | undefined => {
       let code: string | undefined
-      const port = { write() {}, startTls() {}, announced() {}, accepted() {}, refused() {}, challenge() {} }
+      const port = { write() {}, startTls() {}, announced() {}, accepted() {}, refused() {}, challenge() {}, addressLost() {} }
       const dialogue = new ImapBackend({ ...port, trouble: (error) => { code = error.code } }, OPTIONS)
       dialogue.start()
       for (let at = 0; at < bytes.length; at += 4_096) dialogue.receive(bytes.subarray(at, at + 4_096))
