@@ -45,6 +45,13 @@ export interface ImportResult {
   readonly invalidate: Changed
 }
 
+export interface ImportOptions {
+  /** Everything but the change: reads, checks, compares with what there is, and counts. */
+  readonly dryRun?: boolean
+  /** Told now and then how many of the checked mappings are through, where the source can say. */
+  readonly progress?: (done: number) => void
+}
+
 /** A mistake in a mapping file or import. */
 export interface MappingMistake {
   /** 1-based. */
@@ -66,8 +73,11 @@ export interface MappingSource extends MappingLookup {
   reload(): Promise<ReloadResult>
   /** All mappings, ordered by identifier where the source can, in constant memory. */
   export(options?: { prefix?: string; destination?: string; after?: string; limit?: number }): AsyncIterable<Mapping>
-  /** Merges (or replaces all) in one transaction or group commit. */
-  import(mappings: AsyncIterable<Mapping> | Iterable<Mapping>, mode: 'merge' | 'replace'): Promise<ImportResult>
+  /**
+   * Merges (or replaces all) in one transaction or group commit. All of it is read and checked before anything changes:
+   * when the iterable throws, so does this, and nothing has changed. A dry run counts an account that comes twice once.
+   */
+  import(mappings: AsyncIterable<Mapping> | Iterable<Mapping>, mode: 'merge' | 'replace', options?: ImportOptions): Promise<ImportResult>
   /** How many mappings there are per destination name. */
   summary(): Promise<ReadonlyMap<string, number>>
   /**

@@ -205,6 +205,26 @@ export function mappingSourceSuite(name: string, suite: SourceSuite): void {
       }
     })
 
+    it('tells in a dry run what an import would do, and does nothing', async () => {
+      await source.import(['a', 'b', 'c'].map((name) => ({ identifier: `${name}@example.org`, destination: 'legacy' })), 'merge')
+      const few = [
+        { identifier: 'a@example.org', destination: 'legacy' },
+        { identifier: 'b@example.org', destination: 'stalwart' },
+        { identifier: 'd@example.org', destination: 'stalwart' },
+        { identifier: 'd@example.org', destination: 'stalwart' },
+      ]
+      const many = Array.from({ length: 6_000 }, (_, i) => ({ identifier: `u${i}`, destination: destination(i) }))
+      const before = await all(source)
+      const dry = async (mappings: Mapping[], mode: 'merge' | 'replace') => counts(await source.import(mappings, mode, { dryRun: true }))
+      assert.deepEqual(await dry(few.slice(0, 3), 'merge'), { added: 1, changed: 1, removed: 0, unchanged: 1 })
+      assert.deepEqual(await dry(few, 'replace'), { added: 1, changed: 1, removed: 1, unchanged: 1 })
+      assert.deepEqual(await dry([...many, ...few], 'merge'), { added: 6_001, changed: 1, removed: 0, unchanged: 1 })
+      assert.deepEqual(await dry([...few, ...many], 'replace'), { added: 6_001, changed: 1, removed: 1, unchanged: 1 })
+      await assert.rejects(dry([...many, { identifier: 'with space', destination: 'legacy' }], 'merge'), hasCode('SOURCE_INVALID'))
+      assert.deepEqual(sorted(await all(source)), sorted(before))
+      assert.deepEqual(counts(await source.import(few.slice(0, 3), 'replace')), { added: 1, changed: 1, removed: 1, unchanged: 1 })
+    })
+
     it('imports more than it would keep in memory', async () => {
       const mappings = Array.from({ length: 12_000 }, (_, i) => ({ identifier: `u${i}`, destination: destination(i) }))
       const result = await source.import(mappings, 'merge')

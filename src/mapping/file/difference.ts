@@ -17,8 +17,8 @@ export interface Difference {
   readonly identifiers: Uint8Array | undefined
 }
 
-/** Both tables must be ordered. */
-export function difference(before: TableData, changes: readonly Change[], after: TableData): Difference {
+/** Both tables must be ordered. `onTop`: what `after` lacks stays, and is no difference. */
+export function difference(before: TableData, changes: readonly Change[], after: TableData, onTop = false): Difference {
   const old = new Cursor(new Table(before), changes)
   const now = new Cursor(new Table(after), [])
   const names: string[] = []
@@ -31,8 +31,9 @@ export function difference(before: TableData, changes: readonly Change[], after:
   let hasNow = now.advance()
   while (hasOld || hasNow) {
     const compared = !hasOld ? 1 : !hasNow ? -1 : compareCursors(old, now)
-    if (compared < 0) note('removed', old)
-    else if (compared > 0) note('added', now)
+    if (compared < 0) {
+      if (!onTop) note('removed', old)
+    } else if (compared > 0) note('added', now)
     else if (!sameDestination(old, now)) note('changed', now)
     if (compared <= 0) hasOld = old.advance()
     if (compared >= 0) hasNow = now.advance()

@@ -85,6 +85,14 @@ export function importAll(task: ImportTask): Imported {
   return { loaded: { ...ready.loaded, fingerprint }, difference: ready.difference, count: imported.data.count }
 }
 
+export type CompareTask = Omit<ImportTask, 'replacement'>
+
+/** What an import would do. */
+export function compareAll(task: CompareTask): Omit<Imported, 'loaded'> {
+  const imported = orderTable(load({ ...task.load, path: task.spool }).table)
+  return { difference: difference(task.table, decodeChanges(task.changes), imported, task.mode === 'merge'), count: imported.count }
+}
+
 /** What the second holds replaces what the first does. */
 function writeBoth(writer: LineWriter, first: Cursor, second: Cursor): void {
   let hasFirst = first.advance()

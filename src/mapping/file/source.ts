@@ -11,7 +11,7 @@ import { asSignalboxError, SignalboxError } from '../../errors.ts'
 import type { Clock } from '../../clock.ts'
 import type { FileMappingConfig } from '../../config/config.ts'
 import { MAPPING_OVERLAY } from '../../limits.ts'
-import type { Changed, ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
+import type { Changed, ImportOptions, ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
 import { decodeChanges } from './changes.ts'
 import { Current } from './current.ts'
 import { invalidation } from './difference.ts'
@@ -23,6 +23,7 @@ import { Jobs } from './jobs.ts'
 import type { Loaded, LoadTask } from './load.ts'
 import type { Normalize } from './parser.ts'
 import type { Replacement } from './replace.ts'
+import type { CompareTask, Imported } from './rewrite.ts'
 import { spool } from './spool.ts'
 import { Stage } from './stage.ts'
 import type { Changes, Counts } from './stage.ts'
@@ -61,6 +62,11 @@ export async function openFileSource(options: FileSourceOptions): Promise<FileSo
 
 function loadTask({ config, normalize, destinations }: FileSourceOptions): LoadTask {
   return { path: config.path, normalize, destinations }
+}
+
+function countsOf({ difference, count }: Omit<Imported, 'loaded'>): ImportResult {
+  const { added, changed, removed } = difference
+  return { added, changed, removed, unchanged: count - added - changed, invalidate: invalidation(difference) }
 }
 
 interface Write {
@@ -158,6 +164,7 @@ export class FileSource implements MappingSource {
   async import(
     mappings: AsyncIterable<Mapping> | Iterable<Mapping>,
     mode: 'merge' | 'replace',
+    { dryRun = false }: ImportOptions = {},
   ): Promise<ImportResult> {
     this.#refuseClosed()
     const temporary = temporaryFor(await this.#target())
@@ -165,11 +172,12 @@ export class FileSource implements MappingSource {
     const keepFew = mode === 'merge'
     const spooled = await spool(mappings, { temporary, normalize, destinations: this.#destinations, keepFew })
     if ('few' in spooled) {
-      const { identifiers, ...counts } = await this.#write(spooled.few)
+      const { identifiers, ...counts } = dryRun ? new Stage(this.#current).add(spooled.few) : await this.#write(spooled.few)
       return { ...counts, invalidate: { all: false, identifiers } }
     }
     try {
       this.#refuseClosed()
+      if (dryRun) return await this.#compareAll(spooled.path, mode)
       return await this.#jobs.exclusive(() => this.#importAll(spooled.path, mode))
     } finally {
       await rm(spooled.path, { force: true })
@@ -310,17 +318,21 @@ export class FileSource implements MappingSource {
     return { added, changed, removed, invalidate: invalidation(difference), warnings: loaded.warnings }
   }
 
+  async #compareAll(path: string, mode: 'merge' | 'replace'): Promise<ImportResult> {
+    await this.#order()
+    return countsOf(await this.threads.run('compare', this.#against(path, mode)))
+  }
+
+  /** What is imported, and what there is. */
+  #against(path: string, mode: 'merge' | 'replace'): CompareTask {
+    const { data: table } = this.#current.table
+    return { spool: path, mode, table, changes: this.#current.changes(), load: loadTask(this.#options) }
+  }
+
   async #importAll(path: string, mode: 'merge' | 'replace'): Promise<ImportResult> {
     const replacement = await this.#replacement()
     await this.#order()
-    const task = {
-      replacement,
-      spool: path,
-      mode,
-      table: this.#current.table.data,
-      changes: this.#current.changes(),
-      load: loadTask(this.#options),
-    }
+    const task = { replacement, ...this.#against(path, mode) }
     try {
       const { loaded, difference, count } = await this.threads
         .run('import', task)
@@ -330,8 +342,7 @@ export class FileSource implements MappingSource {
       this.#swap(loaded)
       this.#comments = comments
       this.#written(loaded.fingerprint)
-      const { added, changed, removed } = difference
-      return { added, changed, removed, unchanged: count - added - changed, invalidate: invalidation(difference) }
+      return countsOf({ difference, count })
     } catch (error) {
       throw await this.#afterFailure(error)
     }

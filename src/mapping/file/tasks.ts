@@ -12,7 +12,7 @@ import { difference } from './difference.ts'
 import type { Difference } from './difference.ts'
 import { load } from './load.ts'
 import type { Loaded, LoadTask } from './load.ts'
-import { importAll, rewrite } from './rewrite.ts'
+import { compareAll, importAll, rewrite } from './rewrite.ts'
 import type { TableData } from './table.ts'
 
 export interface ReloadTask {
@@ -34,7 +34,7 @@ function reload(task: ReloadTask): Reloaded {
   return { loaded: { ...loaded, table }, difference: difference(task.table, decodeChanges(task.changes), table) }
 }
 
-const TASKS = { load, order: orderTable, rewrite, reload, import: importAll }
+const TASKS = { load, order: orderTable, rewrite, reload, import: importAll, compare: compareAll }
 
 export type TaskName = keyof typeof TASKS
 export type TaskOf<Name extends TaskName> = Parameters<(typeof TASKS)[Name]>[0]
@@ -70,5 +70,7 @@ function run(request: Request): ResultOf<TaskName> {
       return TASKS.reload(request.task)
     case 'import':
       return TASKS.import(request.task)
+    case 'compare':
+      return TASKS.compare(request.task)
   }
 }

@@ -12,7 +12,7 @@ import { within } from '../deadline.ts'
 import { checkEntry } from '../entry.ts'
 import { Fingerprints } from '../fingerprints.ts'
 import { compareBytes, smallestBehind } from '../page.ts'
-import type { ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
+import type { ImportOptions, ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
 import { spool } from '../spool.ts'
 import { summarise } from '../summary.ts'
 import { Tally } from '../tally.ts'
@@ -124,29 +124,39 @@ export class RedisSource implements MappingSource {
    * Merges, or replaces all keys under the prefix. All of it is read and checked before anything changes: a mistake
    * (SOURCE_INVALID) or a broken stream changes nothing.
    */
-  async import(mappings: AsyncIterable<Mapping> | Iterable<Mapping>, mode: 'merge' | 'replace'): Promise<ImportResult> {
+  async import(
+    mappings: AsyncIterable<Mapping> | Iterable<Mapping>,
+    mode: 'merge' | 'replace',
+    { dryRun = false, progress }: ImportOptions = {},
+  ): Promise<ImportResult> {
     if (mode === 'replace' && this.#options.keyPrefix === '') {
-      throw new SignalboxError('SOURCE_WRITE', 'Redis: replacing everything needs a key_prefix: without one it would remove foreign keys')
+      throw new SignalboxError('SOURCE_READ_ONLY', 'Redis: replacing everything needs a key_prefix: without one it would remove foreign keys')
     }
     await using spooled = await spool(mappings)
     const { connection, keyspace } = await this.#openBulk()
     const { keyPrefix } = this.#options
     const { commands } = connection
     const tally = new Tally()
-    const imported = mode === 'replace' ? new Fingerprints() : undefined
+    const imported = mode === 'replace' || dryRun ? new Fingerprints() : undefined
+    let done = 0
     for await (const batch of spooled.batches()) {
       const before = await keyspace.destinations(batch.map(({ identifier }) => identifier))
       const writes: Promise<unknown>[] = []
       connection.gather()
       for (const [index, { identifier, destination }] of batch.entries()) {
-        imported?.add(identifier)
-        if (before[index] !== destination) writes.push(commands.set(keyPrefix + identifier, destination))
+        const isNew = imported?.add(identifier)
+        // What was not written the first time would be counted again.
+        if (dryRun && isNew === false) continue
+        if (before[index] !== destination && !dryRun) writes.push(commands.set(keyPrefix + identifier, destination))
         tally.count(identifier, before[index], destination)
       }
       await keyspace.step('import', Promise.all(writes))
+      progress?.((done += batch.length))
     }
-    if (imported !== undefined) await this.#removeOthers(keyspace, connection, imported, tally)
-    await this.#waitForReplicas(keyspace)
+    if (mode === 'replace' && imported !== undefined) {
+      await (dryRun ? countOthers(keyspace, imported, tally) : this.#removeOthers(keyspace, connection, imported, tally))
+    }
+    if (!dryRun) await this.#waitForReplicas(keyspace)
     return tally.result()
   }
 
@@ -279,6 +289,13 @@ export class RedisSource implements MappingSource {
       id: `${host}:${port}`,
       connect: (name) => makeWatchClient({ ...base, name }, { host, port }),
     }))
+  }
+}
+
+/** What a replacing import would remove. SCAN may give a key twice. */
+async function countOthers(keyspace: Keyspace, imported: Fingerprints, tally: Tally): Promise<void> {
+  for await (const identifiers of keyspace.identifiers()) {
+    for (const identifier of identifiers) if (imported.add(identifier)) tally.count(identifier, '', undefined)
   }
 }
 

@@ -8,8 +8,8 @@ import { SignalboxError } from '../../errors.ts'
 import { MAPPING_BATCH } from '../../limits.ts'
 import { checkEntry } from '../entry.ts'
 import { Fingerprints } from '../fingerprints.ts'
-import type { ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
-import { spool } from '../spool.ts'
+import type { ImportOptions, ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
+import { spool, type Spooled } from '../spool.ts'
 import { summarise } from '../summary.ts'
 import { Tally } from '../tally.ts'
 import { destinationOf, isName, plainWords, SqlRefusal, textOf } from './connection.ts'
@@ -120,10 +120,17 @@ export class SqlSource implements MappingSource {
     }
   }
 
-  async import(mappings: AsyncIterable<Mapping> | Iterable<Mapping>, mode: 'merge' | 'replace'): Promise<ImportResult> {
+  async import(
+    mappings: AsyncIterable<Mapping> | Iterable<Mapping>,
+    mode: 'merge' | 'replace',
+    { dryRun = false, progress }: ImportOptions = {},
+  ): Promise<ImportResult> {
     const writing = this.#writing()
     const list = mode === 'replace' ? this.#listing() : undefined
     await using spooled = await spool(mappings)
+    let done = 0
+    const through = (batch: readonly Mapping[]): void => progress?.((done += batch.length))
+    if (dryRun) return await this.#refusing('export', this.#compare(spooled, list, through))
     const work = this.#pool.transaction('import', async (statements) => {
       const tally = new Tally()
       const imported = new Fingerprints()
@@ -134,12 +141,34 @@ export class SqlSource implements MappingSource {
           tally.count(identifier, before, destination)
           if (list !== undefined) imported.add(identifier)
         }
+        through(batch)
       }
       if (list !== undefined) await removeOthers(statements, { list, remove: writing.remove, imported, tally })
       return tally.result()
     })
     // Awaited here: what is spooled goes when this block ends.
     return await this.#refusing('import', work)
+  }
+
+  /** What an import would do; statement by statement, as a transaction would hold up everybody who writes. */
+  async #compare(spooled: Spooled, list: string | undefined, through: (batch: readonly Mapping[]) => void): Promise<ImportResult> {
+    const { query } = this.#options
+    const tally = new Tally()
+    const imported = new Fingerprints()
+    const select: Statements['select'] = (statement, values) => {
+      return this.#pool.run('import', true, (connection) => connection.select(statement, values))
+    }
+    for await (const batch of spooled.batches()) {
+      for (const { identifier, destination } of batch) {
+        if (imported.add(identifier)) tally.count(identifier, destinationOf(await select(query, [identifier])), destination)
+      }
+      through(batch)
+    }
+    if (list === undefined) return tally.result()
+    for await (const { identifier, destination } of eachPage((after) => readPage({ select }, list, after), '')) {
+      if (!imported.has(identifier)) tally.count(identifier, destination, undefined)
+    }
+    return tally.result()
   }
 
   async summary(): Promise<ReadonlyMap<string, number>> {
