@@ -48,7 +48,8 @@ export type BusPayload =
   /** `reread`: the file is shared and has changed; read it again first. */
   | { readonly kind: 'invalidate'; readonly identifiers: readonly string[]; readonly reread: boolean }
   | { readonly kind: 'invalidate-all'; readonly reread: boolean }
-  | { readonly kind: 'kick'; readonly identifier: string }
+  /** `except`: the name of a destination; see Kick in session/sessions.ts. An instance that doesn't know it ends all. */
+  | { readonly kind: 'kick'; readonly identifier: string; readonly except?: string }
   | { readonly kind: 'hold'; readonly identifier: string; readonly id: string; readonly ms: number }
   | { readonly kind: 'release'; readonly identifier: string; readonly id: string }
   /** To one instance: its statistics. */
@@ -89,7 +90,11 @@ export function readPayload(kind: BusKind, payload: unknown): BusPayload {
     case 'invalidate-all':
       return { kind, reread: fields['reread'] === true }
     case 'kick':
-      return { kind, identifier: identifier(kind, fields['identifier']) }
+      return {
+        kind,
+        identifier: identifier(kind, fields['identifier']),
+        ...(fields['except'] === undefined ? {} : { except: text(kind, fields, 'except') }),
+      }
     case 'hold':
       return { kind, ...holdOf(kind, fields) }
     case 'release':

@@ -57,6 +57,8 @@ export interface LocalChange extends Question<Confirmation> {
 export interface PublishKick extends Question<{ readonly kicked: number; readonly confirmation: Confirmation }> {
   readonly type: 'kick'
   readonly identifier: string
+  /** Spares sessions that go to this destination (Kick in session/sessions.ts). */
+  readonly except?: string
 }
 export interface PublishHold extends Question<Confirmation> {
   readonly type: 'hold'
@@ -128,6 +130,8 @@ export interface FleetOptions {
   readonly unconfirmed: (worker: number, what: string, error: SignalboxError) => void
   /** Re-reads the shared file and says what is different in it; undefined where the source isn't one. */
   readonly reread: (() => Promise<Changed>) | undefined
+  /** Changes may have been missed, and the shared file could not be read again. */
+  readonly rereadFailed?: (error: SignalboxError) => void
 }
 
 /** What the workers made of a change. */
@@ -152,6 +156,8 @@ export class Fleet implements Behaviour<FleetMessage> {
   readonly #holds = new Map<string, KnownHold>()
   #bus: BusMember | undefined
   #busUp = true
+  #reading: Promise<Changed> | undefined
+  #readNext: Promise<Changed> | undefined
 
   constructor(options: FleetOptions) {
     this.#options = options
@@ -231,7 +237,9 @@ export class Fleet implements Behaviour<FleetMessage> {
   }
 
   #kick(message: PublishKick, reply: Reply): void {
-    void this.#everywhere([{ kind: 'kick', identifier: message.identifier }]).then((outcome) => reply.to(message, outcome))
+    const { identifier, except } = message
+    const change: Change = { kind: 'kick', identifier, ...(except === undefined ? {} : { except }) }
+    void this.#everywhere([change]).then((outcome) => reply.to(message, outcome))
   }
 
   #answer(message: FleetMessage & Question<Confirmation>, reply: Reply, confirmation: Promise<Confirmation>): void {
@@ -241,7 +249,7 @@ export class Fleet implements Behaviour<FleetMessage> {
 
   #obey(message: Obey, reply: Reply): void {
     const reread = 'reread' in message.change && message.change.reread ? this.#options.reread : undefined
-    const before = reread === undefined ? Promise.resolve([]) : reread().then((changed) => changesOf(changed, false))
+    const before = reread === undefined ? Promise.resolve([]) : this.#read(reread).then((changed) => changesOf(changed, false))
     before.then((others) => this.#here([message.change, ...others])).then(
       ({ workers, workersExpected, kicked }) => {
         if (workers >= workersExpected) reply.to(message, kicked)
@@ -251,7 +259,32 @@ export class Fleet implements Behaviour<FleetMessage> {
     )
   }
 
+  /** Reads the shared file again. Whatever comes while it is being read shares the next reading. */
+  #read(reread: () => Promise<Changed>): Promise<Changed> {
+    if (this.#reading !== undefined) {
+      const begin = (): Promise<Changed> => {
+        this.#readNext = undefined
+        return this.#read(reread)
+      }
+      this.#readNext ??= this.#reading.then(begin, begin)
+      return this.#readNext
+    }
+    this.#reading = reread().finally(() => (this.#reading = undefined))
+    return this.#reading
+  }
+
+  /** What was missed may have been a change of the shared file: looked up again, its table would say the same as before. */
+  #readAfterDoubt(): void {
+    const { reread, rereadFailed } = this.#options
+    if (reread === undefined || this.#readNext !== undefined) return
+    this.#read(reread).then(
+      (changed) => this.#here(changesOf(changed, false)),
+      (error: unknown) => rereadFailed?.(asSignalboxError(error)),
+    )
+  }
+
   #doubt(reason: string): Promise<Confirmation> {
+    this.#readAfterDoubt()
     return this.#gather('doubt', ({ resolver }) => [resolver.ask({ type: 'doubt', reason }, this.#options.ackTimeout)]).then((local) =>
       this.#confirmation(local, []),
     )
@@ -290,7 +323,8 @@ export class Fleet implements Behaviour<FleetMessage> {
           case 'release':
             return resolver.ask({ type: 'release', identifier: change.identifier, id: change.id }, ackTimeout)
           case 'kick': {
-            const ended = await sessions.ask({ type: 'kick', identifier: change.identifier }, ackTimeout)
+            const { identifier, except } = change
+            const ended = await sessions.ask({ type: 'kick', identifier, ...(except === undefined ? {} : { except }) }, ackTimeout)
             kicked += ended
             return ended
           }

@@ -320,7 +320,11 @@ export class Resolver implements Behaviour<ResolverMessage> {
       if (!waits) reply.to(message, unavailable('too many logins are held back'))
       return
     }
-    this.#find(key, (route) => reply.to(message, route))
+    this.#find(key, (route) => {
+      // A hold may have begun while the source was asked: the login waits like those that come after it.
+      if (this.#holds.isHeld(key)) this.#resolve(message, reply)
+      else reply.to(message, route)
+    })
   }
 
   #find(key: string, give: (route: Route) => void): void {

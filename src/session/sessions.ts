@@ -7,10 +7,14 @@ import type { Message, Question, Reply } from '../actor/message.ts'
 import { impossible } from '../errors.ts'
 import type { SignalboxError } from '../errors.ts'
 
-/** Ends the account's sessions; answered with how many when each has been told. */
+/**
+ * Ends the account's sessions; answered with how many when each has been told. `except` spares those that go to this
+ * destination, and logins that wait for a route: behind an invalidation they can only get the new one.
+ */
 export interface Kick extends Question<number> {
   readonly type: 'kick'
   readonly identifier: string
+  readonly except?: string
 }
 /** From a session: it is this account's from now on. */
 export interface Join extends Message {
@@ -44,6 +48,8 @@ export interface SessionHandle {
   readonly account: string | undefined
   /** The destination's name once the session is bridged. */
   readonly bridgedTo: string | undefined
+  /** The destination's name from the moment its route is known, while it logs in and afterwards. */
+  readonly routedTo: string | undefined
   /** Whether it has begun to log in: dialogue over, on its way or bridged. */
   readonly idleBeforeLogin: boolean
   end(why: 'kicked' | 'shutdown', error?: SignalboxError): void
@@ -70,7 +76,7 @@ export class Sessions implements Behaviour<SessionsMessage> {
   receive(message: SessionsMessage, reply: Reply): void {
     switch (message.type) {
       case 'kick':
-        return reply.to(message, this.#kick(message.identifier))
+        return reply.to(message, this.#kick(message.identifier, message.except))
       case 'join':
         return this.#join(message.session)
       case 'leave':
@@ -89,9 +95,11 @@ export class Sessions implements Behaviour<SessionsMessage> {
     throw error
   }
 
-  #kick(identifier: string): number {
+  #kick(identifier: string, except: string | undefined): number {
     // A copy: ending a session makes it leave.
-    const sessions = [...(this.#byAccount.get(identifier) ?? [])]
+    const members = [...(this.#byAccount.get(identifier) ?? [])]
+    const sessions =
+      except === undefined ? members : members.filter(({ routedTo }) => routedTo !== undefined && routedTo !== except)
     for (const session of sessions) session.end('kicked')
     return sessions.length
   }

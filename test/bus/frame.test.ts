@@ -20,7 +20,7 @@ const PAYLOADS: readonly BusPayload[] = [
   { kind: 'bye' },
   { kind: 'invalidate', identifiers: ['carol@example.com', '__proto__', 'ü'], reread: true },
   { kind: 'invalidate-all', reread: false },
-  { kind: 'kick', identifier: 'x'.repeat(IDENTIFIER) },
+  { kind: 'kick', identifier: 'x'.repeat(IDENTIFIER), except: 'stalwart' },
   { kind: 'hold', identifier: 'c', id: 'i', ms: 0 },
   { kind: 'release', identifier: 'c', id: 'x'.repeat(BUS_TEXT) },
   { kind: 'query', question: 5, what: 'stats' },

@@ -190,6 +190,41 @@ test('a worker that joins is told the holds in force with what is left of them, 
   assert.deepEqual(behaviour.heard, [{ type: 'bus', up: false }, { type: 'hold', identifier: 'a', id: 'long', ms: 6_000 }])
 })
 
+test('changes of a shared file that come while it is being read share the next reading', async () => {
+  const finish: (() => void)[] = []
+  const { ref } = house({ reread: () => new Promise((resolve) => finish.push(() => resolve({ all: false, identifiers: [] }))) })
+  const obeyed = ['a', 'b', 'c', 'd'].map((identifier) => {
+    return ref.ask({ type: 'obey', change: { kind: 'invalidate', identifiers: [identifier], reread: true } }, 60_000)
+  })
+  assert.equal(finish.length, 1)
+  finish[0]?.()
+  await obeyed[0]
+  await eventually(() => finish.length === 2, 'the others are read for')
+  finish[1]?.()
+  await Promise.all(obeyed)
+  assert.equal(finish.length, 2)
+})
+
+test('a doubt has the shared file read again, and what differs in it is void; a file that cannot be read is told of', async () => {
+  let works = true
+  const failed: string[] = []
+  const { join, ref } = house({
+    reread: async () => {
+      if (!works) throw new Error('no such file')
+      return { all: false, identifiers: ['moved'] }
+    },
+    rereadFailed: ({ message }) => failed.push(message),
+  })
+  const { behaviour, heard } = join(1)
+  await ref.ask({ type: 'doubt', reason: 'a gap' }, 60_000)
+  await eventually(() => heard().length === 2, 'both are told')
+  assert.deepEqual(behaviour.heard, [{ type: 'doubt', reason: 'a gap' }, { type: 'invalidate', identifiers: ['moved'] }])
+  works = false
+  await ref.ask({ type: 'doubt', reason: 'a gap' }, 60_000)
+  await eventually(() => failed.length === 1, 'the failure is told of')
+  assert.deepEqual(failed, ['no such file'])
+})
+
 test('a peer’s change is obeyed after the shared file was read again, together with what else differed in it', async () => {
   let finish: (() => void) | undefined
   const { join, ref } = house({

@@ -486,6 +486,19 @@ test('a held account waits until its last hold is released, and goes on in the o
   assert.equal(box.clock.pending, 0)
 })
 
+test('a login whose lookup is under way when the hold begins waits like those that come after it', async () => {
+  const box = scripted({ with: { settle: 0 } })
+  const asked = box.ask('a')
+  box.actor.ref.tell({ type: 'hold', identifier: 'a', id: 'h', ms: 10_000 })
+  await box.source.answer('a', 'one')
+  await turn()
+  assert.equal(asked.outcome, undefined)
+  box.invalidate('a')
+  await box.actor.ref.ask({ type: 'release', identifier: 'a', id: 'h' }, 1_000)
+  await box.source.answer('a', 'two')
+  assert.equal(asked.outcome, 'two store')
+})
+
 test('a fresh route of a held account is not given out, and other accounts are not held', async () => {
   const box = scripted()
   await box.look('a', 'one')

@@ -9,6 +9,7 @@ import { FakeClock } from '../support/fake-clock.ts'
 class Handle implements SessionHandle {
   account: string | undefined
   bridgedTo: string | undefined
+  routedTo: string | undefined
   idleBeforeLogin = true
   readonly protocol = 'imap'
   readonly client = '192.0.2.1'
@@ -60,6 +61,17 @@ test('a kick ends every session of the account and no other, names of prototype 
     assert.deepEqual([mine.ends, mine2.ends, other.ends], [['kicked'], ['kicked'], []])
   }
   assert.equal(await ref.ask({ type: 'kick', identifier: 'unknown' }, 1_000), 0)
+})
+
+test('a kick with an exception spares those that go there and those that have no route yet', async () => {
+  const { ref, join } = room()
+  const [waiting, there, elsewhere, other] = [join('a'), join('a'), join('a'), join('b')]
+  there.routedTo = 'new'
+  elsewhere.routedTo = 'old'
+  other.routedTo = 'old'
+  assert.equal(await ref.ask({ type: 'kick', identifier: 'a', except: 'new' }, 1_000), 1)
+  assert.deepEqual([waiting.ends, there.ends, elsewhere.ends, other.ends], [[], [], ['kicked'], []])
+  assert.equal(await ref.ask({ type: 'kick', identifier: 'a' }, 1_000), 3)
 })
 
 test('sessions that leave while they are being kicked are all kicked and all forgotten', async () => {
