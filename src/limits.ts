@@ -106,6 +106,16 @@ export const LAST_WORDS_MS = 5_000
  */
 export const BRIDGE_BUFFER = 65_536
 
+// Sessions and metrics
+/** Sessions that one answer of the management API lists. */
+export const SESSIONS_LISTED = 1_000
+/** How often the sessions of a destination that is drained are looked over. */
+export const DRAIN_STEP_MS = 100
+/** Over what time a destination is drained at most. */
+export const DRAIN_SECONDS = 3_600
+/** How often a worker in which something happened tells what it has counted. */
+export const COUNTERS_MS = 1_000
+
 // Supervision
 /** A worker that has not answered a ping for this long is replaced. */
 export const WORKER_STALL_MS = 10_000

@@ -22,6 +22,7 @@ export const ADDRESSES = {
   limits: 5,
   acceptor: 6,
   worker: 7,
+  tally: 8,
 } as const
 export type Address = keyof typeof ADDRESSES
 

@@ -38,8 +38,8 @@ export interface Answer {
   }
 }
 
-/** What an answer may be streamed as: a JSON value a line, or a mapping a line. */
-export type StreamType = 'application/x-ndjson' | 'text/tab-separated-values'
+/** What an answer may be streamed as: a JSON value a line, a mapping a line, events, or what Prometheus reads. */
+export type StreamType = 'application/x-ndjson' | 'text/tab-separated-values' | 'text/event-stream' | 'text/plain; version=0.0.4'
 
 /** A mistake: `sentence` as text, `{error, code}` as JSON. */
 export function failure(status: number, code: string, sentence: string, headers?: Record<string, string>): Answer {

@@ -108,6 +108,8 @@ export interface Operations {
   /** Names of the declared destinations. */
   destinationNames(): readonly string[]
   stats(): Promise<Stats>
+  /** What Prometheus reads. */
+  metrics(): Promise<string>
   destinations(): Promise<readonly DestinationStatus[]>
   /** False: no such destination. */
   resetDestination(name: string): Promise<boolean>

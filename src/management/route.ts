@@ -3,6 +3,7 @@
  * Answer. Routes know neither fastify nor sockets. `describe` gives the same data as the schema that fastify serialises
  * answers with and that a description of the whole API can be collected from.
  */
+import type { AdminConfig } from '../config/config.ts'
 import { badParameter } from './answer.ts'
 import type { Answer, StreamType } from './answer.ts'
 import type { Exchange } from './exchange.ts'
@@ -33,6 +34,8 @@ interface RouteFacts {
   readonly summary: string
   /** Needs no token and is never locked out. */
   readonly open?: boolean
+  /** Needs none where the configuration says so. */
+  readonly openWhen?: (admin: AdminConfig) => boolean
   /** Name of the change in the audit log; absent: nothing is changed. */
   readonly change?: string
   /** Reads its body itself, as it comes (Exchange.body), or not at all; every other route's body is thrown away unseen. */

@@ -25,6 +25,7 @@ import { healthRoutes } from './health.ts'
 import { checkedTls, createHttps } from './https.ts'
 import type { ManagementTls } from './https.ts'
 import { mappingRoutes } from './mappings.ts'
+import { metricsRoutes } from './metrics.ts'
 import { matchPath, routerPath } from './path.ts'
 import { closing, send, sendEarly, tooLarge, tooSlow } from './reply.ts'
 import { describe } from './route.ts'
@@ -58,6 +59,7 @@ export interface ManagementServer {
 export const routes: readonly Route[] = [
   ...healthRoutes,
   ...statsRoutes,
+  ...metricsRoutes,
   ...destinationRoutes,
   ...mappingRoutes,
   ...cacheRoutes,
@@ -191,7 +193,7 @@ function register(app: App, options: ManagementOptions, guard: Guard): void {
   }
   const byPath = Map.groupBy(routes, (route) => route.path)
   for (const [path, group] of byPath) {
-    const open = group.some((route) => route.open === true)
+    const open = group.some((route) => route.open === true || route.openWhen?.(options.admin) === true)
     const allowed = group.flatMap(({ method }): string[] => (method === 'GET' ? ['GET', 'HEAD'] : [method]))
     for (const route of group) {
       app.route({

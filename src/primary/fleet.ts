@@ -14,9 +14,13 @@ import { asSignalboxError, impossible, SignalboxError } from '../errors.ts'
 import { HOLD_MS, IDENTIFIERS_PER_FRAME } from '../limits.ts'
 import type { Confirmation } from '../management/operations.ts'
 import type { Changed } from '../mapping/source.ts'
+import { count, noDurations } from '../observe/durations.ts'
+import type { Durations } from '../observe/durations.ts'
 import type { ResolverMessage } from '../resolver/resolver.ts'
 import type { SessionsMessage } from '../session/sessions.ts'
 import type { BusCounters, BusMember, Change, PeerOutcome } from './bus-member.ts'
+import { DestinationStates } from './destination-states.ts'
+import type { GivenState } from './destination-states.ts'
 import type { Peer } from './peers.ts'
 
 /** A worker of this instance as the fleet reaches it. */
@@ -120,6 +124,10 @@ export interface FleetStatus {
   readonly sequence: number
   readonly peers: readonly Peer[]
   readonly counters: BusCounters | undefined
+  /** Of changes made here: until every worker, and until every peer had acknowledged or its time was over. */
+  readonly confirmations: { readonly workers: Durations; readonly peers: Durations }
+  /** What operators made of the destinations, as far as anybody ever did. */
+  readonly states: readonly GivenState[]
 }
 
 export interface FleetOptions {
@@ -154,6 +162,8 @@ export class Fleet implements Behaviour<FleetMessage> {
   readonly #options: FleetOptions
   readonly #members = new Map<number, Member>()
   readonly #holds = new Map<string, KnownHold>()
+  readonly #confirmations = { workers: noDurations(), peers: noDurations() }
+  readonly #states: DestinationStates
   #bus: BusMember | undefined
   #busUp = true
   #reading: Promise<Changed> | undefined
@@ -161,6 +171,7 @@ export class Fleet implements Behaviour<FleetMessage> {
 
   constructor(options: FleetOptions) {
     this.#options = options
+    this.#states = new DestinationStates(options.clock)
   }
 
   receive(message: FleetMessage, reply: Reply): void {
@@ -297,9 +308,16 @@ export class Fleet implements Behaviour<FleetMessage> {
   /** Tells workers and peers at the same time. Never rejects. */
   async #everywhere(changes: readonly Change[]): Promise<{ readonly kicked: number; readonly confirmation: Confirmation }> {
     const bus = this.#bus
+    const { clock } = this.#options
+    const began = clock.now()
+    const timed = async <A>(by: Durations, acting: Promise<A>): Promise<A> => {
+      const outcome = await acting
+      count(by, clock.now() - began)
+      return outcome
+    }
     const [local, ...published] = await Promise.all([
-      this.#here(changes),
-      ...(bus === undefined ? [] : changes.map((change) => bus.publish(change))),
+      timed(this.#confirmations.workers, this.#here(changes)),
+      ...(bus === undefined ? [] : changes.map((change) => timed(this.#confirmations.peers, bus.publish(change)))),
     ])
     const outcomes = merge(published)
     const kicked = local.kicked + outcomes.reduce((total, { count }) => total + count, 0)
@@ -380,8 +398,9 @@ export class Fleet implements Behaviour<FleetMessage> {
 
   #status(): FleetStatus {
     const bus = this.#bus
-    if (bus === undefined) return { bus: 'none', sequence: 0, peers: [], counters: undefined }
-    return { bus: bus.state, sequence: bus.sequence, peers: bus.peers(), counters: bus.counters }
+    const always = { confirmations: this.#confirmations, states: this.#states.all() }
+    if (bus === undefined) return { bus: 'none', sequence: 0, peers: [], counters: undefined, ...always }
+    return { bus: bus.state, sequence: bus.sequence, peers: bus.peers(), counters: bus.counters, ...always }
   }
 }
 

@@ -48,6 +48,7 @@ export interface OperationsOptions {
   readonly facts: () => InstanceFacts
   /** Start of this process, milliseconds since 1970. */
   readonly epoch: number
+  readonly metrics: () => Promise<string>
 }
 
 /** A rewrite of a large file may take seconds; the source has deadlines of its own. */
@@ -107,6 +108,10 @@ export class PrimaryOperations implements Operations {
       uptime_s: Math.floor((clock.now() - this.#startedAt) / 1000),
       version,
     }
+  }
+
+  metrics(): Promise<string> {
+    return this.#options.metrics()
   }
 
   async destinations(): Promise<readonly DestinationStatus[]> {

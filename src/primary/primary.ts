@@ -38,6 +38,7 @@ import type { AcceptorMessage } from './handover-messages.ts'
 import { Health } from './health.ts'
 import type { HealthMessage } from './health.ts'
 import { Limits } from './limits.ts'
+import { Observatory } from './observatory.ts'
 import type { LimitsMessage } from './limits.ts'
 import { PrimaryOperations } from './operations.ts'
 import { checkAccess, dropPrivileges, identityOf } from '../cluster/privileges.ts'
@@ -78,6 +79,7 @@ export class Primary {
   readonly #fleet: Fleet
   readonly #fleetActor: RunningActor<FleetMessage>
   readonly #epoch: number
+  readonly #observatory: Observatory
   readonly #acceptor: Acceptor
   readonly #acceptorActor: RunningActor<AcceptorMessage>
   readonly #supervisor: Supervisor
@@ -137,15 +139,30 @@ export class Primary {
       },
     })
     this.#fleetActor = spawn(this.#fleet, { name: 'fleet', clock, onCrash })
+    this.#observatory = new Observatory({
+      clock,
+      version: options.version,
+      instance: config.cluster.instance,
+      fleet: this.#fleetActor.ref,
+      health: this.#healthActor.ref,
+      workers: () => [...this.#workers.values()],
+      state: () => this.#state,
+      watch: () => this.#source?.watch ?? 'off',
+      onCrash,
+    })
     this.#acceptor = new Acceptor({
       listeners: config.server.distribution === 'primary' ? config.listeners : [],
       clock,
       limits: this.#limits,
       tooBusy: this.#tooBusyLines(),
       refused: (listener, client, reason) => {
+        this.#observatory.refused(listener.protocol, reason)
         events.connectionRefused(log, { listener: listener.name, protocol: listener.protocol, client, reason })
       },
-      acceptFailed: ({ name, protocol }, error) => events.acceptFailed(log, { listener: name, protocol, error }),
+      acceptFailed: ({ name, protocol }, error) => {
+        this.#observatory.refused(protocol, 'accept-failed')
+        events.acceptFailed(log, { listener: name, protocol, error })
+      },
     })
     this.#acceptorActor = spawn(this.#acceptor, { name: 'acceptor', clock, onCrash })
     this.#supervisor = new Supervisor({
@@ -298,6 +315,7 @@ export class Primary {
       facts: () => this.#facts(),
       epoch: this.#epoch,
       watch: () => this.#source?.watch ?? 'off',
+      metrics: () => this.#observatory.metrics(),
     })
   }
 
@@ -327,6 +345,7 @@ export class Primary {
     return {
       starting: ({ link }) => {
         link.export('limits', this.#limitsActor.ref)
+        link.export('tally', this.#observatory.tally.ref)
         link.export('health', this.#healthActor.ref)
         link.export('acceptor', this.#acceptorActor.ref)
         if (this.#mappingActor !== undefined) link.export('mapping', this.#mappingActor.ref)
@@ -363,6 +382,7 @@ export class Primary {
     this.#fleetActor.ref.tell({ type: 'left', worker })
     this.#acceptor.gone(worker)
     this.#limitsActor.ref.tell({ type: 'worker-gone', worker })
+    this.#observatory.workerGone(worker, expected)
     events.workerExited(this.#log, {
       worker,
       pid,

@@ -26,14 +26,25 @@ export interface BridgeOptions {
   readonly idle: number
   /** Called once, when both sockets are closed. */
   readonly done: (result: BridgeResult) => void
+  /** Counts what all bridges of a kind carry. */
+  readonly meter?: Meter
+}
+
+/** Bytes from clients to backends, and back. */
+export interface Meter {
+  bytesIn: number
+  bytesOut: number
 }
 
 export interface Bridge {
   /** Ends it at once (kick, drain): nothing is injected. Idempotent. */
   end(): void
+  /** Carried so far. */
+  readonly bytesIn: number
+  readonly bytesOut: number
 }
 
-export function bridge({ client, backend, idle, done }: BridgeOptions): Bridge {
+export function bridge({ client, backend, idle, done, meter }: BridgeOptions): Bridge {
   let reason: BridgeEnd | undefined
   let open = 2
 
@@ -67,10 +78,20 @@ export function bridge({ client, backend, idle, done }: BridgeOptions): Bridge {
   client.once('close', () => closed(client, backend))
   backend.once('close', () => closed(backend, client))
   client.setTimeout(idle, idled)
-  const inward = flow(client, backend, () => because('client'))
-  const outward = flow(backend, client, () => because('backend'))
+  const inward = flow(client, backend, () => because('client'), (bytes) => {
+    if (meter !== undefined) meter.bytesIn += bytes
+  })
+  const outward = flow(backend, client, () => because('backend'), (bytes) => {
+    if (meter !== undefined) meter.bytesOut += bytes
+  })
 
   return {
+    get bytesIn() {
+      return inward.bytes
+    },
+    get bytesOut() {
+      return outward.bytes
+    },
     end() {
       because('ended')
       destroy()
@@ -79,10 +100,11 @@ export function bridge({ client, backend, idle, done }: BridgeOptions): Bridge {
 }
 
 /** One direction: data with back-pressure, then the half-close. Gives what it has carried so far. */
-function flow(from: Socket, to: Socket, ended: () => void): { readonly bytes: number } {
+function flow(from: Socket, to: Socket, ended: () => void, counted: (bytes: number) => void): { readonly bytes: number } {
   const carried = { bytes: 0 }
   from.on('data', (chunk: Buffer) => {
     carried.bytes += chunk.length
+    counted(chunk.length)
     if (!to.write(chunk)) from.pause()
   })
   to.on('drain', () => {

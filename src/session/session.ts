@@ -315,6 +315,7 @@ export class Session implements SessionHandle {
     socket.on('close', gone)
     this.#attempting = true
     try {
+      this.#enter('dial')
       const backend = await this.#dial(destination, NO_FACTS, tlsVersion(socket))
       const { socket: backendSocket, early } = backend.release()
       this.#backend = undefined
@@ -323,9 +324,12 @@ export class Session implements SessionHandle {
       if (early.length > 0) socket.write(early)
       const facts = this.#facts(attempt)
       this.#letIn = facts
+      this.#enter('bridge')
       this.#bridgedTo = name
       const { promise: over, resolve: done } = Promise.withResolvers<BridgeResult>()
-      this.#bridge = bridge({ client: socket, backend: backendSocket, idle: this.#services.server.bridgeIdle, done })
+      const { counters, server } = this.#services
+      const meter = counters.leg(this.protocol, name)
+      this.#bridge = bridge({ client: socket, backend: backendSocket, idle: server.bridgeIdle, done, meter })
       this.#services.report.passedThrough(this, facts)
       return { over }
     } catch (thrown) {

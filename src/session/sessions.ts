@@ -1,11 +1,19 @@
 /**
- * The sessions actor of one worker: which sessions does each account have? It owns the membership and nothing of the
- * sessions themselves. A session joins at resolve, so that a kick ends it in whatever stage it is.
+ * The sessions actor of one worker: which sessions does each account have, which are bridged to which destination, and which
+ * destinations has an operator closed? It owns the membership and nothing of the sessions themselves. A session joins at
+ * resolve, so that a kick ends it in whatever stage it is.
+ *
+ * A destination that is drained loses its sessions one after the other, evenly over the time that was given: a thousand
+ * clients that come back in the same moment are what a drain is to avoid.
  */
 import type { Behaviour } from '../actor/actor.ts'
 import type { Message, Question, Reply } from '../actor/message.ts'
+import { systemClock } from '../clock.ts'
+import type { Clock, Timer } from '../clock.ts'
+import type { ProtocolName } from '../config/config.ts'
 import { impossible } from '../errors.ts'
 import type { SignalboxError } from '../errors.ts'
+import { DRAIN_STEP_MS, SESSIONS_LISTED } from '../limits.ts'
 
 /**
  * Ends the account's sessions; answered with how many when each has been told. `except` spares those that go to this
@@ -30,16 +38,64 @@ export interface End extends Question<number> {
   readonly type: 'end'
   readonly which: 'preauth' | 'all'
 }
+/** Begins to end the sessions that are bridged to the destination now, spread over `over` milliseconds. Answered with how many at once. */
+export interface DrainSessions extends Question<number> {
+  readonly type: 'drain'
+  readonly destination: string
+  readonly over: number
+}
+/** An operator opens or closes a destination for new sessions. Live ones go on. */
+export interface Shut extends Question<true> {
+  readonly type: 'shut'
+  readonly destination: string
+  readonly shut: boolean
+}
 export interface SessionsStatsQuestion extends Question<SessionsStats> {
   readonly type: 'stats'
 }
-export type SessionsMessage = Kick | Join | Leave | End | SessionsStatsQuestion
+/** The bridged sessions of an account, of a destination, or all: so many of them one by one, and all of them counted. */
+export interface ListSessions extends Question<SessionsList> {
+  readonly type: 'list'
+  readonly identifier: string | undefined
+  readonly destination: string | undefined
+  /** At most SESSIONS_LISTED. */
+  readonly limit: number
+}
+export type SessionsMessage = Kick | Join | Leave | End | DrainSessions | Shut | SessionsStatsQuestion | ListSessions
 
 export interface SessionsStats {
   readonly sessions: number
   readonly accounts: number
   /** Bridged sessions by destination name. */
   readonly byDestination: Readonly<Record<string, number>>
+}
+
+/** One bridged session. */
+export interface ListedSession {
+  /** Undefined where the login named none. */
+  readonly account: string | undefined
+  readonly protocol: ProtocolName
+  readonly destination: string
+  /** The client's address. */
+  readonly client: string
+  /** When its connection was accepted, wall-clock milliseconds. */
+  readonly since: number
+  readonly bytesIn: number
+  readonly bytesOut: number
+}
+
+/** All sessions of one protocol to one destination, counted. */
+export interface SessionGroup {
+  readonly protocol: ProtocolName
+  readonly destination: string
+  sessions: number
+  bytesIn: number
+  bytesOut: number
+}
+
+export interface SessionsList {
+  readonly sessions: readonly ListedSession[]
+  readonly groups: readonly SessionGroup[]
 }
 
 /** A session as the actor knows it. */
@@ -52,16 +108,36 @@ export interface SessionHandle {
   readonly routedTo: string | undefined
   /** Whether it has begun to log in: dialogue over, on its way or bridged. */
   readonly idleBeforeLogin: boolean
-  end(why: 'kicked' | 'shutdown', error?: SignalboxError): void
+  readonly protocol: ProtocolName
+  readonly client: string
+  /** Wall-clock milliseconds. */
+  readonly since: number
+  /** Carried since the hand-over. */
+  readonly bytes: { readonly bytesIn: number; readonly bytesOut: number }
+  end(why: EndedBy, error?: SignalboxError): void
 }
 
+/** What ends a session from outside. */
+export type EndedBy = 'kicked' | 'drained' | 'shutdown'
+
 export class Sessions implements Behaviour<SessionsMessage> {
+  readonly #clock: Clock
   readonly #all = new Set<SessionHandle>()
   readonly #byAccount = new Map<string, Set<SessionHandle>>()
+  readonly #shut = new Set<string>()
+
+  constructor(clock: Clock = systemClock) {
+    this.#clock = clock
+  }
 
   /** Sessions that are open, in any stage. */
   get size(): number {
     return this.#all.size
+  }
+
+  /** Whether a session may be dialled to, or handed over to, the destination. */
+  mayGoTo(destination: string): boolean {
+    return !this.#shut.has(destination)
   }
 
   /** A session has begun; it has no account yet. */
@@ -83,8 +159,16 @@ export class Sessions implements Behaviour<SessionsMessage> {
         return this.#leave(message.session)
       case 'end':
         return reply.to(message, this.#end(message.which))
+      case 'drain':
+        return reply.to(message, this.#drain(message.destination, message.over))
+      case 'shut':
+        if (message.shut) this.#shut.add(message.destination)
+        else this.#shut.delete(message.destination)
+        return reply.to(message, true)
       case 'stats':
         return reply.to(message, this.#stats())
+      case 'list':
+        return reply.to(message, this.#list(message))
       default:
         impossible(message)
     }
@@ -107,6 +191,25 @@ export class Sessions implements Behaviour<SessionsMessage> {
   #end(which: 'preauth' | 'all'): number {
     const sessions = [...this.#all].filter((session) => which === 'all' || session.idleBeforeLogin)
     for (const session of sessions) session.end('shutdown')
+    return sessions.length
+  }
+
+  #drain(destination: string, over: number): number {
+    const sessions = [...this.#all].filter(({ bridgedTo }) => bridgedTo === destination)
+    const began = this.#clock.now()
+    let ended = 0
+    let stepping: Timer | undefined
+    const step = (): void => {
+      const passed = this.#clock.now() - began
+      const due = passed >= over ? sessions.length : Math.floor((sessions.length * passed) / over)
+      for (; ended < due; ended++) {
+        // Some have ended by themselves meanwhile.
+        if (sessions[ended]?.bridgedTo === destination) sessions[ended]?.end('drained')
+      }
+      if (ended === sessions.length) stepping?.cancel()
+    }
+    step()
+    if (ended < sessions.length) stepping = this.#clock.every(Math.min(DRAIN_STEP_MS, over), step)
     return sessions.length
   }
 
@@ -133,5 +236,28 @@ export class Sessions implements Behaviour<SessionsMessage> {
       if (bridgedTo !== undefined) byDestination.set(bridgedTo, (byDestination.get(bridgedTo) ?? 0) + 1)
     }
     return { sessions: this.#all.size, accounts: this.#byAccount.size, byDestination: Object.fromEntries(byDestination) }
+  }
+
+  #list({ identifier, destination, limit }: ListSessions): SessionsList {
+    const sessions: ListedSession[] = []
+    const groups = new Map<string, SessionGroup>()
+    const most = Math.min(limit, SESSIONS_LISTED)
+    const candidates = identifier === undefined ? this.#all : (this.#byAccount.get(identifier) ?? [])
+    for (const session of candidates) {
+      const { account, bridgedTo, protocol, client, since, bytes } = session
+      if (bridgedTo === undefined || (destination !== undefined && bridgedTo !== destination)) continue
+      const { bytesIn, bytesOut } = bytes
+      const key = `${protocol} ${bridgedTo}`
+      let group = groups.get(key)
+      if (group === undefined) {
+        group = { protocol, destination: bridgedTo, sessions: 0, bytesIn: 0, bytesOut: 0 }
+        groups.set(key, group)
+      }
+      group.sessions++
+      group.bytesIn += bytesIn
+      group.bytesOut += bytesOut
+      if (sessions.length < most) sessions.push({ account, protocol, destination: bridgedTo, client, since, bytesIn, bytesOut })
+    }
+    return { sessions, groups: [...groups.values()] }
   }
 }

@@ -1,5 +1,7 @@
 /** The catalogue of the worker actor: what the primary tells a worker as a whole. */
 import type { Message, Question } from '../actor/message.ts'
+import type { Counts } from '../observe/counters.ts'
+import type { ProcessFacts } from '../observe/process-facts.ts'
 import type { Verdict } from '../primary/health.ts'
 import type { ResolverStats } from '../resolver/resolver.ts'
 import type { SessionsStats } from '../session/sessions.ts'
@@ -21,7 +23,11 @@ export interface Drain extends Message {
 export interface WorkerStatsQuestion extends Question<WorkerStats> {
   readonly type: 'stats'
 }
-export type WorkerMessage = Ping | Told | Drain | WorkerStatsQuestion
+/** What has been counted since the start, and how the process is. */
+export interface CountersQuestion extends Question<{ readonly counts: Counts; readonly process: ProcessFacts }> {
+  readonly type: 'counters'
+}
+export type WorkerMessage = Ping | Told | Drain | WorkerStatsQuestion | CountersQuestion
 
 export interface WorkerStats {
   readonly resolver: ResolverStats

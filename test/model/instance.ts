@@ -107,6 +107,7 @@ export class Instance {
       watch: () => (watch ? 'on' : 'off'),
       facts,
       epoch,
+      metrics: () => Promise.resolve(''),
     })
     this.member = new BusMember({
       cluster: config.cluster,

@@ -68,6 +68,11 @@ export class MemoryOperations implements Operations {
     }
   }
 
+  async metrics(): Promise<string> {
+    await this.#called('metrics')
+    return '# HELP signalbox_ready 1\n# TYPE signalbox_ready gauge\nsignalbox_ready 1\n'
+  }
+
   async destinations(): Promise<readonly DestinationStatus[]> {
     await this.#called('destinations')
     return this.names.map((destination, index) => ({

@@ -1,0 +1,107 @@
+/**
+ * What can be seen of an instance from outside: puts the readings of all its rooms together when somebody asks. It owns what
+ * nobody else counts (connections refused, workers that died) and the tally of the workers' counts.
+ */
+import { spawn } from '../actor/actor.ts'
+import type { RunningActor } from '../actor/actor.ts'
+import type { ActorRef } from '../actor/message.ts'
+import type { Clock } from '../clock.ts'
+import type { ProtocolName } from '../config/config.ts'
+import type { SignalboxError } from '../errors.ts'
+import { addUp, Counters, NO_CACHE } from '../observe/counters.ts'
+import { watchProcess } from '../observe/process-facts.ts'
+import type { FleetMessage } from './fleet.ts'
+import type { HealthMessage } from './health.ts'
+import { Metrics } from './metrics.ts'
+import type { Reading } from './metrics.ts'
+import type { WorkerHandle } from './supervisor.ts'
+import { Tally } from './tally.ts'
+import type { TallyMessage } from './tally.ts'
+
+export interface ObservatoryOptions {
+  readonly clock: Clock
+  readonly version: string
+  readonly instance: string
+  readonly fleet: ActorRef<FleetMessage>
+  readonly health: ActorRef<HealthMessage>
+  readonly workers: () => readonly WorkerHandle[]
+  readonly state: () => Reading['state']
+  readonly watch: () => Reading['watch']
+  readonly onCrash: (name: string, type: string, error: SignalboxError) => void
+}
+
+/** A worker that doesn't answer by then is shown as it was last known. */
+const ASK_MS = 1_000
+
+export class Observatory {
+  readonly tally: RunningActor<TallyMessage>
+  readonly #options: ObservatoryOptions
+  readonly #metrics = new Metrics()
+  readonly #process: ReturnType<typeof watchProcess>
+  /** What this process counts itself: connections that no worker ever saw. */
+  readonly #counters = new Counters()
+  readonly #startedAt: number
+  #deaths = 0
+
+  constructor(options: ObservatoryOptions) {
+    const { clock, onCrash } = options
+    this.#options = options
+    this.#startedAt = clock.wall()
+    this.#process = watchProcess(clock)
+    this.tally = spawn<TallyMessage>(new Tally(), { name: 'tally', clock, onCrash })
+  }
+
+  /** A connection was turned away. `reason` is of a closed list. */
+  refused(protocol: ProtocolName, reason: string): void {
+    this.#counters.refused(protocol, reason)
+  }
+
+  /** Process and channel of a worker are gone; `expected`: it was asked to end. */
+  workerGone(worker: number, expected: boolean): void {
+    if (!expected) this.#deaths++
+    this.tally.ref.tell({ type: 'worker-gone', worker })
+  }
+
+  /** Prometheus text. Rejects with ACTOR_DEADLINE when a room of this process can't be asked. */
+  async metrics(): Promise<string> {
+    return this.#metrics.scrape(await this.#reading())
+  }
+
+  async #reading(): Promise<Reading> {
+    const { fleet, health, workers, version, instance, state, watch } = this.#options
+    const asked = workers()
+    await Promise.allSettled(
+      asked.map(async ({ worker, control }) => {
+        const answer = await control.ask({ type: 'counters' }, ASK_MS)
+        this.tally.ref.tell({ type: 'counted', worker, ...answer })
+      }),
+    )
+    const [tallied, status, snapshot] = await Promise.all([
+      this.tally.ref.ask({ type: 'sums' }, ASK_MS),
+      fleet.ask({ type: 'status' }, ASK_MS),
+      health.ask({ type: 'snapshot' }, ASK_MS),
+    ])
+    return {
+      version,
+      instance,
+      state: state(),
+      startedAt: this.#startedAt,
+      counts: addUp([tallied.counts, this.#counters.counts(NO_CACHE, 0)]),
+      processes: [
+        { process: 'primary', facts: this.#process() },
+        ...tallied.workers.map(({ worker, process }) => ({ process: `worker ${worker}`, facts: process })),
+      ],
+      workersReady: asked.length,
+      health: snapshot,
+      states: status.states,
+      fleet: status,
+      watch: watch(),
+      workerDeaths: this.#deaths,
+      confirmations: [
+        { by: 'workers', durations: status.confirmations.workers },
+        { by: 'peers', durations: status.confirmations.peers },
+      ],
+      listeners: [],
+    }
+  }
+}
