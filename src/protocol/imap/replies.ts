@@ -3,6 +3,7 @@
  * tagged ones are the client's tag before a fixed text, so that one line costs one small buffer.
  */
 import type { ImapCapabilities } from '../../config/config.ts'
+import type { DialogueWords } from '../preauth-machine.ts'
 import { credentialsAllowed, offeredMechanisms, passwordsOffered } from '../../sasl/policy.ts'
 
 const CRLF = '\r\n'
@@ -41,11 +42,27 @@ export const LINES = {
   bufferFull: Buffer.from(`* BYE Too much data before login${CRLF}`),
   notImap: Buffer.from(`* BYE This is an IMAP server${CRLF}`),
   injection: Buffer.from(`* BYE Unexpected data behind STARTTLS${CRLF}`),
-  empty: Buffer.alloc(0),
 } as const
 
 const BYE_LOGOUT = `* BYE Logging out${CRLF}`
 const BYE_TOO_MANY_ATTEMPTS = `* BYE Too many failed authentication attempts${CRLF}`
+
+/** The words of the dialogue that every protocol has. */
+export const WORDS: DialogueWords<string> = {
+  timeout: LINES.timeout,
+  shutdown: LINES.shutdown,
+  tooManyCommands: LINES.tooManyCommands,
+  lineTooLong: LINES.lineTooLong,
+  bufferFull: LINES.bufferFull,
+  foreign: LINES.notImap,
+  injection: LINES.injection,
+  failure,
+  unavailable: (tag) => tagged(tag, TAGGED.unavailable),
+  cancelled: (tag) => tagged(tag, TAGGED.cancelled),
+  challenge: continuation,
+  failed: TAGGED.failed,
+  badBase64: TAGGED.badBase64,
+}
 
 /** What a listener says in one TLS state. */
 export interface ImapReplies {
@@ -91,14 +108,14 @@ export function logout(tag: string): Buffer {
 }
 
 /** A failed attempt, in our words or the backend's; the last one says goodbye as well. */
-export function failure(tag: string, text: string | Buffer, final: boolean): Buffer {
+function failure(tag: string, text: string | Buffer, final: boolean): Buffer {
   const goodbye = final ? BYE_TOO_MANY_ATTEMPTS : ''
   if (typeof text === 'string') return Buffer.from(`${tag} ${text}${CRLF}${goodbye}`, 'latin1')
   return Buffer.concat([Buffer.from(`${tag} `, 'latin1'), text, Buffer.from(CRLF + goodbye)])
 }
 
 /** A continuation request that carries base64. */
-export function continuation(base64: Buffer): Buffer {
+function continuation(base64: Buffer): Buffer {
   return Buffer.from(`+ ${base64.toString('latin1')}${CRLF}`, 'latin1')
 }
 
