@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto'
 import type { Config, MappingConfig } from '../config/config.ts'
-import { parseRedisUrl } from '../mapping/redis/target.ts'
+import { parseRedisUrl } from '../config/redis-url.ts'
 
 /** 16 hex digits over normalisation, separators, source with its place and prefix, names of destinations. */
 export function configurationDigest(config: Config): string {

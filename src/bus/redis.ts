@@ -5,12 +5,12 @@
  * that order is kept; behind sentinels, whom they name.
  */
 import type { Clock, Timer } from '../clock.ts'
+import { parseRedisUrl } from '../config/redis-url.ts'
+import type { RedisTarget } from '../config/redis-url.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
 import { RECONNECT_MAX_MS } from '../limits.ts'
 import { reconnectPause } from '../mapping/backoff.ts'
 import { makeWatchClient } from '../mapping/redis/connection.ts'
-import { parseRedisUrl } from '../mapping/redis/target.ts'
-import type { RedisTarget } from '../mapping/redis/target.ts'
 import { RedisPair } from './redis-pair.ts'
 import type { BusListener, BusTransport } from './transport.ts'
 
@@ -21,7 +21,7 @@ export interface RedisTransportOptions {
   /** `cluster.heartbeat`, milliseconds: both connections must give a sign of life within three. */
   readonly heartbeat: number
   /** PEM bundle that verifies `rediss://`; undefined: the system's store. */
-  readonly ca?: string
+  readonly ca?: string | undefined
 }
 
 export class RedisTransport implements BusTransport {
@@ -41,7 +41,7 @@ export class RedisTransport implements BusTransport {
   /** Throws CONFIG_INVALID for a URL that is none. */
   constructor(options: RedisTransportOptions) {
     this.#options = options
-    this.#target = targetOf(options.url)
+    this.#target = parseRedisUrl(options.url)
   }
 
   async open(channels: readonly string[], listener: BusListener, allowUnavailable: boolean): Promise<boolean> {
@@ -139,15 +139,5 @@ export class RedisTransport implements BusTransport {
       return this.#later()
     }
     this.#listener?.resubscribed()
-  }
-}
-
-/** The parser names the key that it was written for. */
-function targetOf(url: string): RedisTarget {
-  try {
-    return parseRedisUrl(url)
-  } catch (thrown) {
-    const { code, message } = asSignalboxError(thrown)
-    throw new SignalboxError(code, message.replace('mapping.redis.url', 'cluster.bus'))
   }
 }

@@ -3,10 +3,9 @@
  * What must still be readable and writable as that user is checked at once, so that a renewal or a mapping write doesn't
  * fail months later.
  */
-import { execFile } from 'node:child_process'
 import { access, constants, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { promisify } from 'node:util'
+import { hostAccounts } from '../config/accounts.ts'
 import type { Config } from '../config/config.ts'
 import { SignalboxError } from '../errors.ts'
 
@@ -25,11 +24,11 @@ export async function identityOf({ user, group }: Config['server']): Promise<Ide
     throw new SignalboxError('CONFIG_INVALID', 'server.user and server.group need a start as root')
   }
   const name = user ?? 'root'
-  const [uid = 0] = await ask('id', ['-u', name], `server.user: there is no user "${name}"`)
-  const [own = 0] = await ask('id', ['-g', name], `server.user: user "${name}" has no group`)
-  const groups = await ask('id', ['-G', name], `server.user: user "${name}" has no groups`)
-  const gid = group === undefined ? own : await groupNumber(group)
-  return { user: name, uid, gid, groups: [...new Set([gid, ...groups])] }
+  const account = await hostAccounts.user(name)
+  if (account === undefined) throw new SignalboxError('CONFIG_INVALID', `server.user: there is no user "${name}"`)
+  const gid = group === undefined ? account.gid : await hostAccounts.group(group)
+  if (gid === undefined) throw new SignalboxError('CONFIG_INVALID', `server.group: there is no group "${group ?? ''}"`)
+  return { user: name, uid: account.uid, gid, groups: [...new Set([gid, ...account.groups])] }
 }
 
 /**
@@ -80,21 +79,4 @@ async function replaceable({ mapping: { source, file } }: Config): Promise<strin
 
 function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : 'no access'
-}
-
-const run = promisify(execFile)
-
-async function groupNumber(group: string): Promise<number> {
-  if (/^\d+$/.test(group)) return Number(group)
-  const { stdout } = await run('getent', ['group', group]).catch(() => {
-    throw new SignalboxError('CONFIG_INVALID', `server.group: there is no group "${group}"`)
-  })
-  return Number(stdout.split(':')[2])
-}
-
-async function ask(command: string, args: readonly string[], failure: string): Promise<number[]> {
-  const { stdout } = await run(command, args).catch(() => {
-    throw new SignalboxError('CONFIG_INVALID', failure)
-  })
-  return stdout.trim().split(' ').map(Number)
 }

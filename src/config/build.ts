@@ -70,12 +70,12 @@ export function buildConfig(input: BuildInput): Config {
         'sasl_plain_identity',
       ),
     },
-    mapping: buildMapping(tables),
+    mapping: buildMapping(tables, materials),
     capabilities: buildCapabilities(tables),
     oauth: { jwtUsernameClaim: sure(oauth.text('jwt_username_claim'), oauth, 'jwt_username_claim') },
     http: buildHttp(tables),
     admin: buildAdmin(tables.one('admin'), materials),
-    cluster: buildCluster(tables, input.environment),
+    cluster: buildCluster(tables, input),
     limits: {
       maxConnectionsPerIp: number(limits, 'max_connections_per_ip'),
       maxSessionsPerAccount: number(limits, 'max_sessions_per_account'),
@@ -141,7 +141,7 @@ function buildListener(section: Section): ListenerConfig {
   }
 }
 
-function buildMapping(tables: Tables): MappingConfig {
+function buildMapping(tables: Tables, { stores }: Materials): MappingConfig {
   const mapping = tables.one('mapping')
   const [file, redis, sql] = [tables.one('mapping.file'), tables.one('mapping.redis'), tables.one('mapping.sql')]
   return {
@@ -170,6 +170,7 @@ function buildMapping(tables: Tables): MappingConfig {
           poolSize: number(redis, 'pool_size'),
           watch: flag(redis, 'watch'),
           waitReplicas: number(redis, 'wait_replicas'),
+          ca: stores.redis,
         }
       : undefined,
     sql: sql.present
@@ -179,6 +180,8 @@ function buildMapping(tables: Tables): MappingConfig {
           poolSize: number(sql, 'pool_size'),
           upsertQuery: sql.text('upsert_query'),
           deleteQuery: sql.text('delete_query'),
+          listQuery: sql.text('list_query'),
+          ca: stores.sql,
           listen: sql.text('listen'),
         }
       : undefined,
@@ -197,15 +200,17 @@ function buildAdmin(admin: Section, materials: Materials): AdminConfig | undefin
   }
 }
 
-function buildCluster(tables: Tables, environment: FromEnvironment): ClusterConfig {
+function buildCluster(tables: Tables, { environment, materials: { stores } }: BuildInput): ClusterConfig {
   const cluster = tables.one('cluster')
   const redis = tables.one('mapping.redis')
   const derived = tables.one('mapping').text('source') === 'redis' ? redis.text('url') : undefined
+  const busExplicit = cluster.isSet('bus')
   const bus = cluster.text('bus') ?? derived
   return {
     instance: cluster.text('instance') ?? hostname(),
     bus,
-    busExplicit: cluster.isSet('bus'),
+    busExplicit,
+    ca: stores.bus ?? (busExplicit ? undefined : stores.redis),
     channel: cluster.text('channel') ?? channelOf(bus ?? '', redis.text('key_prefix') ?? ''),
     secret: environment.clusterSecret ?? cluster.text('secret'),
     heartbeat: duration(cluster, 'heartbeat'),

@@ -124,6 +124,8 @@ export interface RedisMappingConfig {
   readonly poolSize: number
   readonly watch: boolean
   readonly waitReplicas: number
+  /** PEM text of the CA bundle. */
+  readonly ca: string | undefined
 }
 
 export interface SqlMappingConfig {
@@ -132,6 +134,9 @@ export interface SqlMappingConfig {
   readonly poolSize: number
   readonly upsertQuery: string | undefined
   readonly deleteQuery: string | undefined
+  readonly listQuery: string | undefined
+  /** PEM text of the CA bundle: that of tls_ca, else of sslrootcert in the URL. */
+  readonly ca: string | undefined
   readonly listen: string | undefined
 }
 
@@ -228,6 +233,8 @@ export interface ClusterConfig {
   readonly bus: string | undefined
   /** Whether `bus` was written in the file (then a refusal ends the start) or derived from mapping.redis.url. */
   readonly busExplicit: boolean
+  /** PEM text of the bus's CA bundle. */
+  readonly ca: string | undefined
   readonly channel: string
   readonly secret: string | undefined
   readonly heartbeat: number

@@ -7,6 +7,7 @@ import { open } from 'node:fs/promises'
 import { constants } from 'node:fs'
 import { X509Certificate, createPrivateKey, type KeyObject } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
+import { certificatesIn } from '../authorities.ts'
 import type { Report } from './mistake.ts'
 import type { Section } from './section.ts'
 
@@ -24,7 +25,11 @@ export interface CertificateFiles {
 /** Reads the file that a key names. Undefined: the key is unset or wrong, or the file can't be read (reported). */
 export async function readNamedFile(section: Section, key: string, report: Report): Promise<Buffer | undefined> {
   const path = section.text(key)
-  if (path === undefined) return undefined
+  return path === undefined ? undefined : readPath(path, section.path(key), report)
+}
+
+/** `key` is the path of what names the file, for the mistake. */
+async function readPath(path: string, key: string, report: Report): Promise<Buffer | undefined> {
   try {
     const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
     try {
@@ -37,7 +42,7 @@ export async function readNamedFile(section: Section, key: string, report: Repor
     }
   } catch (thrown) {
     const reason = thrown instanceof Error ? thrown.message.replace(/, open '.*'$/s, '') : String(thrown)
-    report.mistakes.push({ path: section.path(key), message: `cannot be read: ${reason}`, found: JSON.stringify(path) })
+    report.mistakes.push({ path: key, message: `cannot be read: ${reason}`, found: JSON.stringify(path) })
     return undefined
   }
 }
@@ -53,7 +58,7 @@ export async function readCertificate(
     readNamedFile(section, keys.cert, report),
     readNamedFile(section, keys.key, report),
   ])
-  const certificate = certBytes === undefined ? undefined : parseCertificate(certBytes, section, keys.cert, report)
+  const certificate = certBytes === undefined ? undefined : parseCertificate(certBytes, section.path(keys.cert), report)
   const key = keyBytes === undefined ? undefined : parseKey(keyBytes, section, keys.key, report)
   if (certificate === undefined || key === undefined || certBytes === undefined || keyBytes === undefined) return undefined
   if (!certificate.checkPrivateKey(key)) {
@@ -74,18 +79,20 @@ export async function readCertificate(
   return { ...texts, subjects: subjectsOf(certificate) }
 }
 
-/** Text of a PEM bundle of at least one certificate. */
+/** Text of a PEM bundle of at least one certificate, which a key names. */
 export async function readBundle(section: Section, key: string, report: Report): Promise<string | undefined> {
-  const bytes = await readNamedFile(section, key, report)
+  const path = section.text(key)
+  return path === undefined ? undefined : readBundleAt(path, section.path(key), report)
+}
+
+/** The same where `path` is part of what the key `key` holds. */
+export async function readBundleAt(path: string, key: string, report: Report): Promise<string | undefined> {
+  const bytes = await readPath(path, key, report)
   if (bytes === undefined) return undefined
   const text = bytes.toString('utf8')
-  const certificates = text.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? []
-  if (certificates.length === 0) {
-    report.mistakes.push(
-      { path: section.path(key), message: 'holds no certificate in PEM form' },
-    )
-  }
-  return certificates.every((pem) => parseCertificate(Buffer.from(pem), section, key, report) !== undefined) ? text : undefined
+  const certificates = certificatesIn(text)
+  if (certificates.length === 0) report.mistakes.push({ path: key, message: 'holds no certificate in PEM form' })
+  return certificates.every((pem) => parseCertificate(Buffer.from(pem), key, report) !== undefined) ? text : undefined
 }
 
 /** DNS names in the SANs, else the CN, lower case. */
@@ -98,11 +105,11 @@ export function subjectsOf(certificate: X509Certificate): readonly string[] {
   return common === undefined ? [] : [common.toLowerCase()]
 }
 
-function parseCertificate(pem: Buffer, section: Section, key: string, report: Report): X509Certificate | undefined {
+function parseCertificate(pem: Buffer, key: string, report: Report): X509Certificate | undefined {
   try {
     return new X509Certificate(pem)
   } catch {
-    report.mistakes.push({ path: section.path(key), message: 'is no certificate in PEM form' })
+    report.mistakes.push({ path: key, message: 'is no certificate in PEM form' })
     return undefined
   }
 }

@@ -6,6 +6,9 @@ import { LONGEST_TIMER, durationText, parseDuration, parseSize } from './duratio
 import { isAddress, isHostName, parseCidr, parseSocketAddress } from './address.ts'
 import { FLAG, format, listOf, oneOf, textFormat, type Format } from './format.ts'
 import { globMistake } from './glob.ts'
+import { parseRedisUrl } from './redis-url.ts'
+import { parseSqlUrl } from './sql-url.ts'
+import { SignalboxError } from '../errors.ts'
 import { CIPHER_SUITES, cipherSuiteName } from '../tls/policy.ts'
 
 export { FLAG }
@@ -149,26 +152,10 @@ export const INSTANCE = textFormat('a name of letters, digits, ".", "-" and "_",
 
 export const REDIS_URL = textFormat(
   'redis://…, rediss://…, redis+sentinel://host:port,…/name/0 or redis+cluster://host:port,…',
-  (text) => {
-    const many = /^redis\+(sentinel|cluster):\/\/(?:[^@/\s]*@)?([^/@\s]+)(\/[^\s]*)?$/.exec(text)
-    if (many !== null) {
-      const [, kind, hosts = '', rest = ''] = many
-      const hostPort = /^(\[[0-9a-f:]+\]|[^:[\]]+)(:\d{1,5})?$/i
-      if (!hosts.split(',').every((host) => hostPort.test(host))) return 'a host is not host:port'
-      if (kind === 'sentinel') return /^\/[^/]+(\/\d+)?$/.test(rest) ? undefined : 'the name of the primary is missing'
-      return rest === '' || rest === '/' ? undefined : 'a cluster has no database number'
-    }
-    const url = /^rediss?:\/\//.test(text) ? URL.parse(text) : null
-    if (url === null || url.hostname === '') return 'not a Redis URL'
-    return /^(\/\d*)?$/.test(url.pathname) ? undefined : 'the path is not a database number'
-  },
+  (text) => refusalOf(parseRedisUrl, text),
 )
 
-export const SQL_URL = textFormat('postgres://…, mysql://… or sqlite://path', (text) => {
-  if (/^sqlite:\/\/./.test(text)) return undefined
-  const url = /^(postgres|mysql):\/\//.test(text) ? URL.parse(text) : null
-  return url === null || url.hostname === '' ? 'not a database URL' : undefined
-})
+export const SQL_URL = textFormat('postgres://…, mysql://… or sqlite://path', (text) => refusalOf(parseSqlUrl, text))
 
 /** A PostgreSQL identifier as NOTIFY takes it unquoted. */
 export const CHANNEL = textFormat('a name of letters, digits and "_", at most 63', (text) => {
@@ -193,6 +180,17 @@ export const TOKEN = textFormat('printable ASCII without spaces', (text) => {
 export const SECRET = textFormat('a text of at least 16 characters', (text) => {
   return text.length >= 16 ? undefined : 'shorter than 16 characters'
 })
+
+/** Why the parser that the sources use refuses a URL. */
+function refusalOf(parse: (text: string) => unknown, text: string): string | undefined {
+  try {
+    parse(text)
+    return undefined
+  } catch (thrown) {
+    if (thrown instanceof SignalboxError) return thrown.message
+    throw thrown
+  }
+}
 
 function oneLine(text: string): string | undefined {
   if (text === '') return 'empty'

@@ -14,6 +14,7 @@ import { systemClock } from '../clock.ts'
 import { checkAvailability } from './availability.ts'
 import { buildConfig } from './build.ts'
 import type { Config } from './config.ts'
+import { hostAccounts, type HostAccounts } from './accounts.ts'
 import { availableCores } from './cores.ts'
 import { readEnvironment, type Environment } from './environment.ts'
 import { readMaterials } from './materials.ts'
@@ -34,6 +35,8 @@ export interface LoadOptions {
   readonly clock?: Pick<Clock, 'wall'>
   /** Addresses of this host; default: those of its interfaces. */
   readonly localAddresses?: readonly string[]
+  /** Users and groups; default: those that this host knows. */
+  readonly accounts?: HostAccounts
   /** What threads = 0 stands for; default: the cores that this process may use. */
   readonly cores?: number
 }
@@ -67,7 +70,8 @@ export async function checkText(
   const tables = new Tables(TABLES, document.table, report)
   checkRules(tables, { localAddresses: options.localAddresses ?? ownAddresses() }, report)
   if (options.availability !== 'bypassed') checkAvailability(tables, report)
-  const materials = await readMaterials(tables, environment, (options.clock ?? systemClock).wall(), report)
+  const wall = (options.clock ?? systemClock).wall()
+  const materials = await readMaterials(tables, { environment, wall, accounts: options.accounts ?? hostAccounts }, report)
   if (report.mistakes.length > 0) return { ok: false, mistakes: report.mistakes }
   const config = buildConfig({ path, tables, environment, materials, cores: options.cores ?? availableCores() })
   return { ok: true, config, warnings: report.warnings }

@@ -3,10 +3,12 @@
  * is apart from building, so that the files' mistakes are collected like all others.
  */
 import type { FromEnvironment } from './environment.ts'
-import { readBundle, readCertificate, readNamedFile, type CertificateFiles } from './files.ts'
+import { checkIdentity, type HostAccounts } from './accounts.ts'
+import { readBundle, readBundleAt, readCertificate, readNamedFile, type CertificateFiles } from './files.ts'
 import { TOKEN } from './format-values.ts'
 import type { Report } from './mistake.ts'
 import type { Section } from './section.ts'
+import { sqlTarget } from './rules-source.ts'
 import type { Tables } from './tables.ts'
 
 export interface Materials {
@@ -15,6 +17,8 @@ export interface Materials {
   /** By destination name. */
   readonly clients: ReadonlyMap<string, CertificateFiles>
   readonly bundles: ReadonlyMap<string, string>
+  /** CA bundles of mapping source and bus. */
+  readonly stores: Readonly<Record<'redis' | 'sql' | 'bus', string | undefined>>
   readonly token: string | undefined
 }
 
@@ -24,8 +28,7 @@ const TICKET_KEY = 48
 /** Reads everything. What is missing from the result has been reported or was not asked for. */
 export async function readMaterials(
   tables: Tables,
-  environment: FromEnvironment,
-  wall: number,
+  { environment, wall, accounts }: { environment: FromEnvironment; wall: number; accounts: HostAccounts },
   report: Report,
 ): Promise<Materials> {
   const certificates = new Map<string, CertificateFiles>()
@@ -49,7 +52,21 @@ export async function readMaterials(
   }
   warnAboutSelfSigned(tables, report)
   await checkTicketKey(tables.one('tls'), report)
-  return { certificates, clients, bundles, token: await readToken(tables.one('admin'), environment, report) }
+  await checkIdentity(tables.one('server'), accounts, report)
+  const stores = {
+    redis: await readBundle(tables.one('mapping.redis'), 'tls_ca', report),
+    sql: await readSqlBundle(tables.one('mapping.sql'), report),
+    bus: await readBundle(tables.one('cluster'), 'tls_ca', report),
+  }
+  return { certificates, clients, bundles, stores, token: await readToken(tables.one('admin'), environment, report) }
+}
+
+/** That of tls_ca, else the one that the URL names; that there are not both has been seen to. */
+async function readSqlBundle(sql: Section, report: Report): Promise<string | undefined> {
+  if (sql.isSet('tls_ca')) return readBundle(sql, 'tls_ca', report)
+  const target = sqlTarget(sql)
+  if (target === undefined || target.kind === 'sqlite' || target.sslRootCert === undefined) return undefined
+  return readBundleAt(target.sslRootCert, sql.path('url'), report)
 }
 
 function warnAboutSelfSigned(tables: Tables, report: Report): void {

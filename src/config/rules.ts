@@ -9,6 +9,7 @@ import { ACCOUNT_PROTOCOLS, declaredDestination, hasLeg, servedProtocols } from 
 import { checkLegRules, type RuleContext } from './rules-destination.ts'
 import { checkHttpRules } from './rules-http.ts'
 import { checkListenerRules } from './rules-listener.ts'
+import { checkSourceRules } from './rules-source.ts'
 import type { Section } from './section.ts'
 import type { Tables } from './tables.ts'
 import { CIPHER_SUITES, cipherSuiteName } from '../tls/policy.ts'
@@ -70,27 +71,6 @@ function checkPassthrough(tables: Tables, routing: Section, served: ReadonlySet<
         message: 'the pass-through destination needs this leg',
       },
     )
-  }
-}
-
-function checkSourceRules(tables: Tables, report: Report): void {
-  const mapping = tables.one('mapping')
-  if (!mapping.present) {
-    report.mistakes.push({ path: mapping.path('source'), message: 'must be set', allowed: '"file", "redis" or "sql"' })
-  }
-  const source = mapping.choice('source', ['file', 'redis', 'sql'])
-  if (source !== undefined && !tables.one(`mapping.${source}`).present) {
-    report.mistakes.push(
-      { path: `mapping.${source}`, message: `the table is missing, though mapping.source is "${source}"` },
-    )
-  }
-  if (source === 'file' && tables.one('cluster').isSet('bus') && tables.one('mapping.file').flag('shared') !== true) {
-    const message = 'the file source and a bus go together only when all instances read the same file'
-    report.mistakes.push({ path: 'mapping.file.shared', message, allowed: 'true, or no cluster.bus' })
-  }
-  const sql = tables.one('mapping.sql')
-  if (sql.isSet('upsert_query') !== sql.isSet('delete_query')) {
-    report.warnings.push('mapping.sql has only one of upsert_query and delete_query: mappings cannot be written.')
   }
 }
 

@@ -44,6 +44,12 @@ export const CLUSTER: TableDefinition = {
         'instance is alone.',
       { added: true, sensitive: true, example: '"redis://127.0.0.1:6379"' },
     ),
+    tls_ca: optional(
+      PATH,
+      "PEM bundle that certificates are verified with behind rediss://, in place of the system's; unset: that of " +
+        '[mapping.redis] when the bus is that server.',
+      { added: true, example: '"/etc/signalbox/tls/redis-ca.pem"' },
+    ),
     channel: optional(
       TEXT,
       "Prefix of the bus's channels; unset: made from its URL and key_prefix.",

@@ -94,6 +94,12 @@ export const MAPPING_REDIS: TableDefinition = {
     pool_size: setting(16, wholeNumber(1, 1_000), 'Connections of this instance, shared out among its workers.'),
     watch: setting(true, FLAG, 'See changes at once that others make.', { added: true }),
     wait_replicas: setting(0, wholeNumber(0, 100), 'Replicas that must confirm a write.', { added: true }),
+    tls_ca: optional(
+      PATH,
+      "PEM bundle that certificates are verified with behind rediss://, in place of the system's; for the bus too, " +
+        'unless [cluster] names one of its own.',
+      { added: true, example: '"/etc/signalbox/tls/redis-ca.pem"' },
+    ),
   },
 }
 
@@ -117,6 +123,21 @@ export const MAPPING_SQL: TableDefinition = {
       STATEMENT,
       'Removes a mapping; parameter: identifier.',
       { example: '"DELETE FROM routes WHERE identifier = $1"' },
+    ),
+    list_query: optional(
+      STATEMENT,
+      'Lists mappings in order; parameters: an identifier, and how many behind it. Without it what must see all mappings ' +
+        '(lists, export, summary, replacing imports) is answered with 501.',
+      {
+        added: true,
+        example: '"SELECT identifier, destination FROM routes WHERE identifier > $1 ORDER BY identifier LIMIT $2"',
+      },
+    ),
+    tls_ca: optional(
+      PATH,
+      "PEM bundle that the server's certificate is verified with, in place of the system's; needs sslmode=verify-full, " +
+        'verify-ca or require in the URL.',
+      { added: true, example: '"/etc/signalbox/tls/database-ca.pem"' },
     ),
     listen: optional(
       CHANNEL,

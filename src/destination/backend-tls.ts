@@ -15,17 +15,17 @@
  * last one left is used again, since a server that hands out none while resuming would otherwise get a full handshake
  * for every burst of logins.
  */
-import { createHash, X509Certificate } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { isIP, type Socket } from 'node:net'
 import {
   connect,
   createSecureContext,
-  getCACertificates,
   type ConnectionOptions,
   type SecureContext,
   type SecureContextOptions,
   type TLSSocket,
 } from 'node:tls'
+import { authorities } from '../authorities.ts'
 import type { Clock } from '../clock.ts'
 import type { DestinationConfig } from '../config/config.ts'
 import { SignalboxError } from '../errors.ts'
@@ -152,7 +152,7 @@ export class BackendTls {
         const options: SecureContextOptions = {
           minVersion: 'TLSv1.2',
           ecdhCurve: GROUPS,
-          ca: ca === undefined ? systemStore() : bundleOf(ca),
+          ca: authorities(ca),
         }
         if (clientCert !== undefined && clientKey !== undefined) {
           Object.assign(options, { cert: clientCert, key: clientKey })
@@ -225,25 +225,6 @@ function keep(profile: Profile, port: number, session: KeptSession): void {
   // The oldest one leaves: it would be the first to expire at the server.
   if (kept.length >= TLS_SESSIONS) kept.shift()
   kept.push(session)
-}
-
-let store: string[] | undefined
-
-/** The system's certificates; where there are none (a bare container), those that come with Node. */
-function systemStore(): string[] {
-  if (store === undefined) {
-    store = getCACertificates('system')
-    if (store.length === 0) store = getCACertificates('bundled')
-  }
-  return store
-}
-
-/** The certificates of a PEM bundle, each looked at: OpenSSL passes over what it can't read without a word. */
-function bundleOf(pem: string): string[] {
-  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
-  for (const block of blocks) new X509Certificate(block)
-  if (blocks.length === 0) throw new SignalboxError('CONFIG_INVALID', 'the CA bundle holds no certificate')
-  return [...blocks]
 }
 
 function failureOf(socket: TLSSocket, error: Error | undefined, { name }: DestinationConfig): SignalboxError {

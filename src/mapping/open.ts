@@ -68,11 +68,11 @@ export async function openLookup(surroundings: SourceSurroundings, workers: numb
   const shared = { lookupTimeout, clock, log, redact, allowUnavailable: true }
   if (mapping.source === 'redis' && redis !== undefined) {
     const { openRedisLookup } = await import('./redis/lookup.ts')
-    return openRedisLookup({ ...shared, url: redis.url, keyPrefix: redis.keyPrefix, connections: share(redis.poolSize, workers) })
+    return openRedisLookup({ ...shared, url: redis.url, ca: redis.ca, keyPrefix: redis.keyPrefix, connections: share(redis.poolSize, workers) })
   }
   if (mapping.source === 'sql' && sql !== undefined) {
     const { openSqlLookup } = await import('./sql/lookup.ts')
-    return openSqlLookup({ ...shared, url: sql.url, query: sql.query, connections: share(sql.poolSize, workers) })
+    return openSqlLookup({ ...shared, url: sql.url, ca: sql.ca, query: sql.query, connections: share(sql.poolSize, workers) })
   }
   return undefined
 }

@@ -44,7 +44,7 @@ export async function joinBus(surroundings: BusSurroundings): Promise<BusMember 
   const member = new BusMember({
     cluster,
     clock,
-    transport: new RedisTransport({ url: cluster.bus, clock, heartbeat: cluster.heartbeat }),
+    transport: new RedisTransport({ url: cluster.bus, clock, heartbeat: cluster.heartbeat, ca: cluster.ca }),
     epoch,
     allowUnavailable: mapping.onFailureSet,
     facts,

@@ -56,6 +56,8 @@ const CASES: Readonly<Record<string, { readonly good: readonly unknown[]; readon
       'redis+sentinel://h1:26379,h2:26379/mymaster/0',
       'redis+sentinel://u:p@h1/mymaster',
       'redis+cluster://h1:6379,h2:6379',
+      'rediss+cluster://h1:6379',
+      'rediss+sentinel://h1,h2/mymaster',
     ],
     bad: [
       'http://h',
@@ -70,8 +72,8 @@ const CASES: Readonly<Record<string, { readonly good: readonly unknown[]; readon
   },
   'mapping.redis.key_prefix': { good: ['', 'route:'], bad: ['a b', 'a\n', 1] },
   'mapping.sql.url': {
-    good: ['postgres://u@h/db', 'mysql://h/db', 'sqlite:///var/lib/a.db', 'sqlite://a.db'],
-    bad: ['postgresql://h', 'sqlite://', 'postgres://', 'oracle://h'],
+    good: ['postgres://u@h/db', 'postgresql://u@h/db', 'mysql://u:p@h:33/db', 'mariadb://u@h/db?sslmode=require', 'sqlite:///var/lib/a.db', 'sqlite://a.db'],
+    bad: ['postgresql://h', 'mysql://h/db', 'sqlite://', 'postgres://', 'oracle://h', 'postgres://u@h/db?sslmode=maybe', 'postgres://u:%zz@h/db'],
   },
   'mapping.sql.query': { good: ['SELECT\n1'], bad: ['', '  ', 1] },
   'mapping.sql.listen': { good: ['routes'], bad: ['a-b', '1a', 'a'.repeat(64), ''] },

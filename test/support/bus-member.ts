@@ -80,6 +80,7 @@ export function clusterOf(instance: string, more: Partial<ClusterConfig> = {}): 
     instance,
     bus: 'redis://unused',
     busExplicit: true,
+    ca: undefined,
     channel: 'signalbox:test',
     secret: undefined,
     heartbeat: HEARTBEAT,

@@ -161,6 +161,7 @@ function baseConfig(): Config {
       instance: 'test',
       bus: undefined,
       busExplicit: false,
+      ca: undefined,
       channel: 'signalbox:test',
       secret: undefined,
       heartbeat: 1_000,

@@ -1,6 +1,6 @@
 /**
- * Configurations as text, for tests of the loader: a small sound document, changed at single paths. Addresses and
- * cores of the host are fixed, so that results are the same everywhere.
+ * Configurations as text, for tests of the loader: a small sound document, changed at single paths. Addresses, cores and
+ * users of the host (one, "mail") are fixed, so that results are the same everywhere.
  */
 import { stringify } from 'smol-toml'
 import { checkText, type Loaded, type LoadOptions } from '../../src/config/load.ts'
@@ -56,6 +56,10 @@ export function checkChanged(changes: Changes, options: CheckOptions = {}): Prom
     availability: 'bypassed',
     localAddresses: ['192.0.2.7', '2001:db8::7'],
     cores: 3,
+    accounts: {
+      user: (name) => Promise.resolve(name === 'mail' ? { uid: 8, gid: 8, groups: [8] } : undefined),
+      group: (name) => Promise.resolve(name === 'mail' ? 8 : undefined),
+    },
     ...options,
   })
 }

@@ -5,15 +5,16 @@
  * RESP2: the guard over replies stays small, and every server understands it.
  */
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
-import { getCACertificates, type ConnectionOptions } from 'node:tls'
+import type { ConnectionOptions } from 'node:tls'
 import { isIP } from 'node:net'
+import { authorities } from '../../authorities.ts'
 import type { Clock, Timer } from '../../clock.ts'
+import type { RedisNode, RedisTarget } from '../../config/redis-url.ts'
 import { SignalboxError } from '../../errors.ts'
 import { REDIS_HANDSHAKE_MS, REDIS_REPLY } from '../../limits.ts'
 import { reconnectPause } from '../backoff.ts'
 import { plainWords } from './failure.ts'
 import { ReplyGuard } from './reply-guard.ts'
-import type { RedisNode, RedisTarget } from './target.ts'
 
 export interface RedisConnectionOptions {
   readonly target: RedisTarget
@@ -224,7 +225,7 @@ function makeCluster(options: RedisConnectionOptions): Cluster {
 function singleOptions(options: RedisConnectionOptions): Options {
   const { target } = options
   const [first] = target.nodes
-  if (first === undefined) throw new SignalboxError('CONFIG_INVALID', 'mapping.redis.url: no host')
+  if (first === undefined) throw new SignalboxError('CONFIG_INVALID', 'a Redis URL without a host')
   const pause = (times: number): number => reconnectPause(times)
   const shared: Options = {
     ...commonOptions(options, target.kind === 'single' ? first : undefined),
@@ -271,18 +272,7 @@ function commonOptions(options: RedisConnectionOptions, node: RedisNode | undefi
 /** Certificate and name are verified: Node's default, and nothing here turns it off. */
 function tlsOptions(ca: string | undefined, node: RedisNode | undefined): ConnectionOptions {
   return {
-    ca: ca ?? systemStore(),
+    ca: authorities(ca),
     ...(node === undefined || isIP(node.host) !== 0 ? {} : { servername: node.host }),
   }
-}
-
-let store: string[] | undefined
-
-/** The system's certificates; where there are none (a bare container), those that come with Node. */
-function systemStore(): string[] {
-  if (store === undefined) {
-    store = getCACertificates('system')
-    if (store.length === 0) store = getCACertificates('bundled')
-  }
-  return store
 }

@@ -7,6 +7,7 @@
  * to the default destination because of a slip. It is the store's failure (SOURCE_INVALID) and a warning names it.
  */
 import type { Clock } from '../../clock.ts'
+import { parseRedisUrl } from '../../config/redis-url.ts'
 import { SignalboxError } from '../../errors.ts'
 import { LOOKUPS_IN_FLIGHT, MAPPING_VALUE } from '../../limits.ts'
 import { mappingUnreadable } from '../../observe/events.ts'
@@ -14,7 +15,6 @@ import { OnceAMinute, type SourceLog } from '../notice.ts'
 import type { MappingLookup } from '../source.ts'
 import { RedisConnection } from './connection.ts'
 import { isReplyError, redisFailure } from './failure.ts'
-import { parseRedisUrl } from './target.ts'
 
 export interface RedisLookupOptions {
   readonly url: string

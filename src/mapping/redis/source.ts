@@ -7,6 +7,7 @@
  * over millions of keys, so an import that fails half-way stays half done, and doing it again completes it.
  */
 import { Cluster } from 'ioredis'
+import { parseRedisUrl, type RedisTarget } from '../../config/redis-url.ts'
 import { SignalboxError } from '../../errors.ts'
 import { within } from '../deadline.ts'
 import { checkEntry } from '../entry.ts'
@@ -20,7 +21,6 @@ import { makeWatchClient, RedisConnection } from './connection.ts'
 import { redisFailure, replyCode } from './failure.ts'
 import { Keyspace } from './keyspace.ts'
 import { RedisLookup, type RedisLookupOptions } from './lookup.ts'
-import { parseRedisUrl, type RedisTarget } from './target.ts'
 import { RedisWatch, type WatchedServer, type WatchState } from './watch.ts'
 
 export interface RedisSourceOptions extends Omit<RedisLookupOptions, 'connections'> {

@@ -14,10 +14,10 @@ import type { SourceLog } from '../notice.ts'
 import type { Changed } from '../source.ts'
 import { plainWords } from './connection.ts'
 import { connectPostgres } from './postgres.ts'
-import type { SqlServer } from './target.ts'
+import type { TrustedServer } from './tls.ts'
 
 export interface PostgresListenerOptions {
-  readonly server: SqlServer
+  readonly server: TrustedServer
   readonly channel: string
   readonly clock: Clock
   readonly log: SourceLog

@@ -14,6 +14,8 @@ import { SqlPool } from './pool.ts'
 
 export interface SqlLookupOptions {
   readonly url: string
+  /** PEM bundle that verifies the server; undefined: the system's store. */
+  readonly ca?: string | undefined
   /** With the database's own placeholder (`$1`, `?`). */
   readonly query: string
   /** At most this many; made when they are needed. SQLite: at most two. */
@@ -30,8 +32,8 @@ export interface SqlLookupOptions {
 
 /** Connects, and tries the query. Rejects with CONFIG_INVALID for the URL, SOURCE_UNAVAILABLE unless `allowUnavailable`. */
 export async function openSqlLookup(options: SqlLookupOptions): Promise<MappingLookup> {
-  const { url, lookupTimeout: timeout, clock, connections: size } = options
-  const database = openDatabase({ url, timeout, readOnly: true })
+  const { url, ca, lookupTimeout: timeout, clock, connections: size } = options
+  const database = openDatabase({ url, ca, timeout, readOnly: true })
   const lookup = new SqlLookup(options, new SqlPool({ database, size, clock, timeout }))
   await lookup.open()
   return lookup

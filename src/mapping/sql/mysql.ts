@@ -4,13 +4,13 @@
  */
 import { createConnection, type Connection, type ConnectionOptions, type QueryError, type ResultSetHeader } from 'mysql2'
 import { SqlRefusal, type Row, type SqlConnection, type SqlDatabase } from './connection.ts'
-import { tlsOf, type SqlServer } from './target.ts'
+import { tlsOf, type TrustedServer } from './tls.ts'
 
-export function mysqlDatabase(server: SqlServer, timeout: number): SqlDatabase {
+export function mysqlDatabase(server: TrustedServer, timeout: number): SqlDatabase {
   return { text: server.text, connect: async () => new MysqlConnection(await connectMysql(server, timeout), server, timeout) }
 }
 
-async function connectMysql(server: SqlServer, timeout: number): Promise<Connection> {
+async function connectMysql(server: TrustedServer, timeout: number): Promise<Connection> {
   const tls = tlsOf(server)
   const options: ConnectionOptions = {
     host: server.host,
@@ -56,11 +56,11 @@ function connected(options: ConnectionOptions): Promise<Connection> {
 
 class MysqlConnection implements SqlConnection {
   readonly #connection: Connection
-  readonly #server: SqlServer
+  readonly #server: TrustedServer
   readonly #timeout: number
   #ended = false
 
-  constructor(connection: Connection, server: SqlServer, timeout: number) {
+  constructor(connection: Connection, server: TrustedServer, timeout: number) {
     this.#connection = connection
     this.#server = server
     this.#timeout = timeout

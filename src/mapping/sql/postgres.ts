@@ -6,18 +6,18 @@
 import { connect as connectSocket } from 'node:net'
 import { Client, DatabaseError, type ClientConfig } from 'pg'
 import { SqlRefusal, type Row, type SqlConnection, type SqlDatabase } from './connection.ts'
-import { tlsOf, type SqlServer } from './target.ts'
+import { tlsOf, type TrustedServer } from './tls.ts'
 
 const CANCEL_CODE = 80_877_102
 /** Every column as text, as the server writes it. */
 const AS_TEXT = { getTypeParser: () => (value: string | Buffer) => value }
 
-export function postgresDatabase(server: SqlServer, timeout: number): SqlDatabase {
+export function postgresDatabase(server: TrustedServer, timeout: number): SqlDatabase {
   return { text: server.text, connect: async () => new PostgresConnection(await connectPostgres(server, timeout, 'signalbox'), server) }
 }
 
 /** A connected client. Rejects with what `pg` or the server says. */
-export async function connectPostgres(server: SqlServer, timeout: number, name: string): Promise<Client> {
+export async function connectPostgres(server: TrustedServer, timeout: number, name: string): Promise<Client> {
   const tls = tlsOf(server)
   const config: ClientConfig = {
     host: server.host,
@@ -58,10 +58,10 @@ function hasCode(error: unknown): boolean {
 
 class PostgresConnection implements SqlConnection {
   readonly #client: Client
-  readonly #server: SqlServer
+  readonly #server: TrustedServer
   #ended = false
 
-  constructor(client: Client, server: SqlServer) {
+  constructor(client: Client, server: TrustedServer) {
     this.#client = client
     this.#server = server
   }

@@ -4,6 +4,7 @@
  * mappings (export, summary, replacing imports). What it has no statement for is refused with SOURCE_READ_ONLY: guessing
  * tables from a query would be pasting SQL together. Imports are one transaction.
  */
+import { parseSqlUrl } from '../../config/sql-url.ts'
 import { SignalboxError } from '../../errors.ts'
 import { MAPPING_BATCH } from '../../limits.ts'
 import { checkEntry } from '../entry.ts'
@@ -17,7 +18,6 @@ import { openDatabase } from './database.ts'
 import { PostgresListener } from './listen.ts'
 import { SqlLookup, type SqlLookupOptions } from './lookup.ts'
 import { SqlPool, type Statements } from './pool.ts'
-import { parseSqlUrl } from './target.ts'
 
 export interface SqlSourceOptions extends SqlLookupOptions {
   /** Bound to identifier and destination. */
@@ -56,8 +56,8 @@ export class SqlSource implements MappingSource {
 
   constructor(options: SqlSourceOptions) {
     this.#options = options
-    const { url, lookupTimeout: timeout, clock, connections, log, listen, heartbeat } = options
-    const database = openDatabase({ url, timeout, readOnly: !this.writable })
+    const { url, ca, lookupTimeout: timeout, clock, connections, log, listen, heartbeat } = options
+    const database = openDatabase({ url, ca, timeout, readOnly: !this.writable })
     // An import or export holds one for as long as it takes.
     this.#pool = new SqlPool({ database, size: Math.max(2, connections), clock, timeout })
     this.#lookup = new SqlLookup(options, this.#pool)
@@ -65,7 +65,7 @@ export class SqlSource implements MappingSource {
     const server = parseSqlUrl(url)
     if (server.kind !== 'postgres') throw new SignalboxError('CONFIG_INVALID', 'mapping.sql.listen: only PostgreSQL has channels')
     const onChange: Listener = (change) => this.#onChange?.(change)
-    this.#listener = new PostgresListener({ server, channel: listen, clock, log, timeout, heartbeat, onChange })
+    this.#listener = new PostgresListener({ server: { ...server, ca }, channel: listen, clock, log, timeout, heartbeat, onChange })
   }
 
   async open(): Promise<void> {

@@ -6,9 +6,9 @@
  */
 import { fileURLToPath } from 'node:url'
 import { Piscina } from 'piscina'
+import type { SqlFile } from '../../config/sql-url.ts'
 import { SqlRefusal, type Row, type SqlConnection, type SqlDatabase } from './connection.ts'
 import type { SqliteAnswer, SqliteTask } from './sqlite-tasks.ts'
-import type { SqlFile } from './target.ts'
 
 /** Run from source it is .ts, built it is .js. */
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js'

@@ -150,15 +150,10 @@ describe('PostgreSQL', { skip: skipWithout('postgres') }, () => {
 
     const authority = await makeAuthority()
     const stranger = await makeAuthority('Stranger')
-    await using directory = await makeTemporary('ca')
-    const ca = join(directory.path, 'ca.pem')
-    const wrong = join(directory.path, 'wrong.pem')
-    await writeFile(ca, authority.cert)
-    await writeFile(wrong, stranger.cert)
     await using secure = await PostgresServer.start({ tls: await authority.issue({ names: ['127.0.0.1'] }) })
     const encrypted = 'SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND $1 <> $1::text || $1'
-    const tries = async (parameters: string): Promise<string | undefined> => {
-      const lookup = await openSqlLookup(sqlOptions(secure.url(parameters), { ...POSTGRES_STATEMENTS, query: encrypted }))
+    const tries = async (parameters: string, ca?: string): Promise<string | undefined> => {
+      const lookup = await openSqlLookup(sqlOptions(secure.url(parameters), { ...POSTGRES_STATEMENTS, query: encrypted }, { ca }))
       try {
         return await lookup.lookup('x')
       } finally {
@@ -168,14 +163,15 @@ describe('PostgreSQL', { skip: skipWithout('postgres') }, () => {
     assert.equal(await tries(''), 'true')
     assert.equal(await tries('sslmode=disable'), 'false')
     assert.equal(await tries('sslmode=require'), 'true')
-    assert.equal(await tries(`sslmode=verify-full&sslrootcert=${ca}`), 'true')
-    await assert.rejects(tries(`sslmode=verify-full&sslrootcert=${wrong}`), hasCode('SOURCE_UNAVAILABLE'))
-    await assert.rejects(tries(`sslmode=verify-ca&sslrootcert=${wrong}`), hasCode('SOURCE_UNAVAILABLE'))
+    await assert.rejects(tries('sslmode=require', stranger.cert), hasCode('SOURCE_UNAVAILABLE'))
+    assert.equal(await tries('sslmode=verify-full', authority.cert), 'true')
+    await assert.rejects(tries('sslmode=verify-full', stranger.cert), hasCode('SOURCE_UNAVAILABLE'))
+    await assert.rejects(tries('sslmode=verify-ca', stranger.cert), hasCode('SOURCE_UNAVAILABLE'))
     await assert.rejects(tries('sslmode=verify-full'), hasCode('SOURCE_UNAVAILABLE'))
 
     await using misnamed = await PostgresServer.start({ tls: await authority.issue({ names: ['elsewhere.example.com'] }) })
     const at = (mode: string): Promise<MappingLookup> => {
-      return openSqlLookup(sqlOptions(misnamed.url(`sslmode=${mode}&sslrootcert=${ca}`), { ...POSTGRES_STATEMENTS, query: encrypted }))
+      return openSqlLookup(sqlOptions(misnamed.url(`sslmode=${mode}`), { ...POSTGRES_STATEMENTS, query: encrypted }, { ca: authority.cert }))
     }
     await assert.rejects(at('verify-full'), hasCode('SOURCE_UNAVAILABLE'))
     await (await at('verify-ca')).close()
@@ -324,16 +320,11 @@ describe('MariaDB', { skip: skipWithout('mariadbd') }, () => {
     await assert.rejects(openSqlLookup(sqlOptions(server.url('sslmode=require'), MYSQL_STATEMENTS)), hasCode('SOURCE_UNAVAILABLE'))
     const authority = await makeAuthority()
     const stranger = await makeAuthority('Stranger')
-    await using directory = await makeTemporary('ca')
-    const ca = join(directory.path, 'ca.pem')
-    const wrong = join(directory.path, 'wrong.pem')
-    await writeFile(ca, authority.cert)
-    await writeFile(wrong, stranger.cert)
     const leaf = await authority.issue({ names: ['127.0.0.1'] })
     await using secure = await MariadbServer.start({ tls: { ...leaf, ca: authority.cert } })
     const query = "SELECT IF(VARIABLE_VALUE = '', 'plain', 'encrypted') FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME = 'Ssl_cipher' AND ? <> ''"
-    const tries = async (parameters: string): Promise<string | undefined> => {
-      const lookup = await openSqlLookup(sqlOptions(secure.url(parameters), { ...MYSQL_STATEMENTS, query }))
+    const tries = async (parameters: string, ca?: string): Promise<string | undefined> => {
+      const lookup = await openSqlLookup(sqlOptions(secure.url(parameters), { ...MYSQL_STATEMENTS, query }, { ca }))
       try {
         return await lookup.lookup('x')
       } finally {
@@ -342,9 +333,9 @@ describe('MariaDB', { skip: skipWithout('mariadbd') }, () => {
     }
     assert.equal(await tries(''), 'encrypted')
     assert.equal(await tries('sslmode=disable'), 'plain')
-    assert.equal(await tries(`sslmode=verify-ca&sslrootcert=${ca}`), 'encrypted')
-    await assert.rejects(tries(`sslmode=verify-ca&sslrootcert=${wrong}`), hasCode('SOURCE_UNAVAILABLE'))
-    await assert.rejects(tries(`sslmode=verify-full&sslrootcert=${wrong}`), hasCode('SOURCE_UNAVAILABLE'))
+    assert.equal(await tries('sslmode=verify-ca', authority.cert), 'encrypted')
+    await assert.rejects(tries('sslmode=verify-ca', stranger.cert), hasCode('SOURCE_UNAVAILABLE'))
+    await assert.rejects(tries('sslmode=verify-full', stranger.cert), hasCode('SOURCE_UNAVAILABLE'))
   })
 })
 

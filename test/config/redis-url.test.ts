@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { SignalboxError } from '../../../src/errors.ts'
-import { parseRedisUrl } from '../../../src/mapping/redis/target.ts'
+import { SignalboxError } from '../../src/errors.ts'
+import { parseRedisUrl } from '../../src/config/redis-url.ts'
 
 test('a plain URL is one server at the usual port, database 0', () => {
   assert.deepEqual(parseRedisUrl('redis://cache.example.com'), {

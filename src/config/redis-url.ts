@@ -3,7 +3,7 @@
  * hosts is no URL to the WHATWG parser. Refuses what it does not understand instead of guessing, and never repeats the
  * URL in an error: it holds the password.
  */
-import { SignalboxError } from '../../errors.ts'
+import { SignalboxError } from '../errors.ts'
 
 export interface RedisNode {
   /** Without brackets. */
@@ -30,7 +30,8 @@ const PORTS = { single: 6379, cluster: 6379, sentinel: 26379 }
 
 /**
  * Parses `redis://`, `rediss://`, `redis+sentinel://h1:26379,h2/group/0`, `redis+cluster://h1,h2` (and their `rediss+`
- * forms, which encrypt every leg). User and password are percent-decoded. Throws CONFIG_INVALID.
+ * forms, which encrypt every leg). User and password are percent-decoded.
+ * @throws CONFIG_INVALID with the reason as its message; which key holds the URL the caller knows
  */
 export function parseRedisUrl(url: string): RedisTarget {
   const scheme = SCHEME.exec(url)
@@ -89,5 +90,5 @@ function decode(text: string): string {
 }
 
 function refuse(reason: string): SignalboxError {
-  return new SignalboxError('CONFIG_INVALID', `mapping.redis.url: ${reason}`)
+  return new SignalboxError('CONFIG_INVALID', reason)
 }

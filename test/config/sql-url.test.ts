@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { SignalboxError } from '../../../src/errors.ts'
-import { parseSqlUrl, tlsOf, type SqlServer } from '../../../src/mapping/sql/target.ts'
+import { SignalboxError } from '../../src/errors.ts'
+import { parseSqlUrl, type SqlServer } from '../../src/config/sql-url.ts'
 
 function server(url: string): SqlServer {
   const target = parseSqlUrl(url)
@@ -29,17 +29,6 @@ test('a server: decoded user and password, the usual port, prefer as the mode', 
 test('a file: absolute and relative paths, percent-decoded', () => {
   assert.deepEqual(parseSqlUrl('sqlite:///var/lib/a%20b.db'), { kind: 'sqlite', path: '/var/lib/a b.db', text: 'sqlite:///var/lib/a b.db' })
   assert.equal(parseSqlUrl('sqlite://mail.db').kind, 'sqlite')
-})
-
-test('what each sslmode verifies', () => {
-  const tls = (mode: string): ReturnType<typeof tlsOf> => tlsOf(server(`postgres://u@h/d?sslmode=${mode}`))
-  assert.equal(tls('disable'), undefined)
-  assert.equal(tls('prefer')?.rejectUnauthorized, false)
-  assert.equal(tls('require')?.rejectUnauthorized, false)
-  assert.equal(tls('verify-ca')?.rejectUnauthorized, true)
-  assert.equal(typeof tls('verify-ca')?.checkServerIdentity, 'function')
-  assert.equal(tls('verify-full')?.rejectUnauthorized, true)
-  assert.equal(tls('verify-full')?.checkServerIdentity, undefined)
 })
 
 for (const [url, why] of [

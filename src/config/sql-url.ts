@@ -2,10 +2,7 @@
  * What a database URL points at: `postgres://`, `mysql://` (MariaDB too) or `sqlite://path`. Parsed here and not by the
  * drivers, whose readings of `sslmode` differ and whose errors repeat the URL with its password.
  */
-import { readFileSync } from 'node:fs'
-import type { ConnectionOptions } from 'node:tls'
-import { getCACertificates } from 'node:tls'
-import { SignalboxError } from '../../errors.ts'
+import { SignalboxError } from '../errors.ts'
 
 /**
  * As PostgreSQL's own programs understand it, for both servers: prefer (TLS when the server has it, nothing verified),
@@ -23,7 +20,7 @@ export interface SqlServer {
   readonly password: string | undefined
   readonly database: string
   readonly sslMode: SslMode
-  /** Path of a PEM bundle; undefined: the system's store. */
+  /** Path of a PEM bundle, read with the configuration. */
   readonly sslRootCert: string | undefined
   /** For messages: scheme, host, database; no user, no password. */
   readonly text: string
@@ -39,7 +36,7 @@ export type SqlTarget = SqlServer | SqlFile
 
 const PORTS = { postgres: 5432, mysql: 3306 }
 
-/** Throws CONFIG_INVALID, never repeating the URL. */
+/** @throws CONFIG_INVALID with the reason as its message, never repeating the URL */
 export function parseSqlUrl(text: string): SqlTarget {
   if (text.startsWith('sqlite://')) {
     const path = decode(text.slice('sqlite://'.length))
@@ -67,16 +64,9 @@ export function parseSqlUrl(text: string): SqlTarget {
   }
 }
 
-/** What TLS shall look like; undefined: none. For `prefer` a server without TLS is then asked again without. */
-export function tlsOf({ sslMode, sslRootCert }: SqlServer): ConnectionOptions | undefined {
-  if (sslMode === 'disable') return undefined
-  const verified = sslMode === 'verify-ca' || sslMode === 'verify-full' || (sslMode === 'require' && sslRootCert !== undefined)
-  if (!verified) return { rejectUnauthorized: false }
-  return {
-    rejectUnauthorized: true,
-    ca: sslRootCert === undefined ? systemStore() : [readCertificates(sslRootCert)],
-    ...(sslMode === 'verify-full' ? {} : { checkServerIdentity: () => undefined }),
-  }
+/** Whether a server's certificate is looked at: `require` does so, as PostgreSQL's own programs do, only with a CA of its own. */
+export function isVerified(sslMode: SslMode, ownAuthority: boolean): boolean {
+  return sslMode === 'verify-ca' || sslMode === 'verify-full' || (sslMode === 'require' && ownAuthority)
 }
 
 function parseParameters(parameters: URLSearchParams): { sslMode: SslMode; sslRootCert: string | undefined } {
@@ -89,25 +79,6 @@ function parseParameters(parameters: URLSearchParams): { sslMode: SslMode; sslRo
   return { sslMode, sslRootCert: parameters.get('sslrootcert') ?? undefined }
 }
 
-function readCertificates(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (error) {
-    throw refuse(`sslrootcert cannot be read: ${error instanceof Error ? error.message : String(error)}`)
-  }
-}
-
-let store: string[] | undefined
-
-/** The system's certificates; where there are none (a bare container), those that come with Node. */
-function systemStore(): string[] {
-  if (store === undefined) {
-    store = getCACertificates('system')
-    if (store.length === 0) store = getCACertificates('bundled')
-  }
-  return store
-}
-
 function decode(text: string): string {
   try {
     return decodeURIComponent(text)
@@ -117,5 +88,5 @@ function decode(text: string): string {
 }
 
 function refuse(reason: string): SignalboxError {
-  return new SignalboxError('CONFIG_INVALID', `mapping.sql.url: ${reason}`)
+  return new SignalboxError('CONFIG_INVALID', reason)
 }
