@@ -12,6 +12,10 @@ export const IMAP_LITERALS = 65_536
 export const IMAP_LITERAL_MINUS = 4_096
 /** Longest IMAP tag. */
 export const IMAP_TAG = 64
+/** A POP3 command line other than AUTH. RFC 2449 §4 has 255; passwords of today are longer. */
+export const POP3_LINE = 1_024
+/** A POP3 AUTH command with its initial response towards a backend, CRLF included (RFC 5034 §4, RFC 2449 §4). */
+export const POP3_AUTH_LINE = 255
 /** A bearer token that is read for the account's name; a longer one is routed without. */
 export const TOKEN = 65_536
 /** A SASL message as base64 on one line (RFC 4954 §4.6). */
@@ -24,6 +28,12 @@ export const BACKEND_LINE = 16_384
 export const BACKEND_PREAMBLE = 131_072
 /** What a client may send behind its login command before the backend has answered. */
 export const PIPELINED_BEHIND_LOGIN = 65_536
+
+// PROXY headers
+/** One in its binary form (version 2), TLVs included; the textual form has 107 by its definition. */
+export const PROXY_HEADER = 4_096
+/** How long a trusted peer may be silent before it is taken for one that sends no header, where the client does not speak first. */
+export const PROXY_HEADER_WAIT_MS = 1_000
 
 // Identifiers and mappings
 /** An identifier in bytes of UTF-8. */
@@ -78,6 +88,10 @@ export const BUS_OWED = 10_000
 export const BUS_PATIENCE = 3
 /** Introductions that an instance answers between two of its heartbeats. */
 export const BUS_WELCOMES = 2_048
+/** Names of those whose frames could not be believed that are shown. */
+export const BUS_STRANGERS = 16
+/** A second instance of our name is told at most this often, and so are frames that could not be believed. */
+export const BUS_STANDING_LOG_MS = 600_000
 /** A name or other short text in a bus frame. */
 export const BUS_TEXT = 256
 /** Published bytes that the bus's server has not taken yet; beyond that publishing fails at once. */
@@ -165,6 +179,8 @@ export const ADMIN_STREAM = 2_147_483_648
 export const ADMIN_BODY_SILENCE_MS = 30_000
 /** How long the rest of a body that nobody wants is read, so that the client gets to see the answer. */
 export const ADMIN_LINGER_MS = 2_000
+/** Pause between two lines of progress of a long change. */
+export const ADMIN_PROGRESS_MS = 1_000
 /** How long answers under way may take when the instance ends. */
 export const ADMIN_DRAIN_MS = 10_000
 /** Addresses whose failed authentications are counted. */

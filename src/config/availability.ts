@@ -23,7 +23,7 @@ export const NOT_YET: readonly NotYet[] = [
   { table: 'server', key: 'proxy_ttl' },
   { table: 'server', key: 'roll_grace' },
   { table: 'tls', key: 'ticket_key_file' },
-  { table: 'listener.<name>', key: 'protocol', except: ['imap'] },
+  { table: 'listener.<name>', key: 'protocol', except: ['imap', 'pop3', 'smtp', 'lmtp'] },
   { table: 'listener.<name>', key: 'proxy_protocol', except: ['off'] },
   { table: 'listener.<name>', key: 'proxy_trusted' },
   { table: 'listener.<name>', key: 'forwarded' },
@@ -34,20 +34,18 @@ export const NOT_YET: readonly NotYet[] = [
   { table: 'destination.<name>', key: 'tls_client_key' },
   { table: 'destination.<name>', key: 'source_ips' },
   { table: 'destination.<name>', key: 'max_connections' },
-  { table: 'destination.<name>.protocol.<protocol>', key: 'forwarding', except: ['none'], names: ['imap'] },
-  { table: 'capabilities.pop3' },
+  { table: 'destination.<name>.protocol.<protocol>', key: 'forwarding', except: ['none'], names: ['imap', 'pop3'] },
   { table: 'capabilities.submission' },
   { table: 'capabilities.managesieve' },
   { table: 'http' },
   { table: 'http.route[]' },
   { table: 'http.route[].extract' },
-  { table: 'admin', key: 'metrics_open' },
   { table: 'limits', key: 'max_sessions_per_account' },
   { table: 'limits', key: 'max_preauth_memory' },
 ]
 
 /** Protocols whose legs are used already: only of them must the effective forwarding be one that works. */
-const LEGS_IN_USE = ['imap']
+const LEGS_IN_USE = ['imap', 'pop3']
 
 const MESSAGE = 'not available yet'
 
