@@ -17,6 +17,10 @@ export const ERROR_CODES = {
   CLIENT_BAD_IDENTIFIER: ['client', false],
   CLIENT_TOO_MANY_ATTEMPTS: ['client', false],
   CLIENT_BUFFER: ['client', false],
+  /** An inbound PROXY header is missing or malformed, or its sender is nobody who may send one. */
+  CLIENT_PROXY_HEADER: ['client', false],
+  /** The address that a PROXY header announced has too many connections already. */
+  CLIENT_TOO_MANY_CONNECTIONS: ['client', false],
   // backend side: while connecting (these count against a destination by themselves)
   BACKEND_DNS: ['backend', true],
   BACKEND_CONNECT: ['backend', true],
@@ -33,6 +37,10 @@ export const ERROR_CODES = {
   BACKEND_PLAINTEXT: ['backend', false],
   BACKEND_NO_LEG: ['backend', false],
   BACKEND_DOWN: ['backend', false],
+  /** The login would come back to us: the destination is one of our own listeners, or the time-to-live is used up. */
+  BACKEND_LOOP: ['backend', false],
+  /** destination.max_connections is reached; says nothing against the destination. */
+  BACKEND_FULL: ['backend', false],
   /** The backend's own temporary refusal of a login. */
   BACKEND_UNAVAILABLE: ['backend', false],
   // mapping source
@@ -57,6 +65,8 @@ export const ERROR_CODES = {
   // routing
   ROUTE_UNAVAILABLE: ['source', true],
   ROUTE_VOID: ['internal', true],
+  // limits
+  ACCOUNT_FULL: ['internal', false],
   // life cycle
   KICKED: ['internal', false],
   DRAINING: ['internal', false],

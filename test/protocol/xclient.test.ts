@@ -51,7 +51,7 @@ describe('XCLIENT attributes', () => {
     const facts = { heloName: 'laptop.example', esmtp: true }
     deepEqual(xclientAttributes(CLIENT, facts, { smtp: true }).slice(-2), [['HELO', 'laptop.example'], ['PROTO', 'ESMTP']])
     deepEqual(xclientAttributes(CLIENT, { ...facts, esmtp: false }, { smtp: true }).at(-1), ['PROTO', 'SMTP'])
-    const names = (smtp: boolean) => xclientAttributes(CLIENT, facts, { smtp }).map(([name]) => String(name))
+    const names = (smtp: boolean) => xclientAttributes(CLIENT, facts, { smtp }).map<string>(([name]) => name)
     deepEqual(names(false).filter((name) => ['HELO', 'PROTO', 'LOGIN'].includes(name)), [])
     deepEqual(names(true).filter((name) => name === 'LOGIN'), [])
   })
