@@ -16,6 +16,8 @@ export type ApiCode =
   | 'METHOD_NOT_ALLOWED'
   | 'NOT_LOST'
   | 'BODY_TOO_LARGE'
+  | 'UNSUPPORTED'
+  | 'NO_ROOM'
   | 'NOT_CONFIRMED'
   | 'NOT_READY'
   | 'INTERNAL'

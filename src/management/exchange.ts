@@ -8,8 +8,10 @@ import type { Clock } from '../clock.ts'
 import { SignalboxError } from '../errors.ts'
 import { ADMIN_BODY_SILENCE_MS, ADMIN_STREAM } from '../limits.ts'
 import type { AuditEntry } from '../observe/audit.ts'
+import type { Answer } from './answer.ts'
 
 export interface Exchange {
+  readonly clock: Clock
   /** As the client sent it. */
   readonly contentType: string | undefined
   readonly contentEncoding: string | undefined
@@ -22,6 +24,8 @@ export interface Exchange {
    * @param limit bytes, default ADMIN_STREAM
    */
   body(limit?: number): AsyncGenerator<Buffer, void, undefined>
+  /** What is said of a failure while the answer is being streamed: the refusal, or a 500 that the log has more about. */
+  failed(thrown: unknown): Answer
   /** A line in the audit log for a part of what is done: one account of many. Whole changes are written by the server. */
   audit(entry: Omit<AuditEntry, 'client' | 'change' | 'seconds'> & { readonly seconds?: number }): void
 }

@@ -4,6 +4,7 @@
  * SignalboxErrors (SOURCE_READ_ONLY, SOURCE_CONFLICT, SOURCE_UNAVAILABLE, SOURCE_TIMEOUT, SOURCE_WRITE, SOURCE_INVALID …).
  */
 import type { MappingMistake } from '../mapping/source.ts'
+import type { BulkOperations } from './bulk-operations.ts'
 
 /** Who has confirmed a change. */
 export interface Confirmation {
@@ -101,6 +102,8 @@ export type ReloadAnswer =
   | { readonly ok: false; readonly mistakes: readonly MappingMistake[]; readonly message: string }
 
 export interface Operations {
+  /** The mappings as a whole. */
+  readonly bulk: BulkOperations
   /** "starting" and "draining" make /readyz answer 503. */
   state(): 'starting' | 'ready' | 'draining'
   /** Cuts the master-user suffix, normalises, checks. Throws CLIENT_BAD_IDENTIFIER with a reason fit for a 400. */

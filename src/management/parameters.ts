@@ -130,6 +130,43 @@ export const instance: Parameter<string> = {
   read: plainText,
 }
 
+/** Text without control characters. */
+export const text: Parameter<string> = {
+  description: 'Text.',
+  schema: { type: 'string', minLength: 1, maxLength: IDENTIFIER },
+  required: true,
+  read: plainText,
+}
+
+/** A whole number within bounds, both included. */
+export function wholeNumber(least: number, most: number, description: string): Parameter<number> {
+  return {
+    description,
+    schema: { type: 'integer', minimum: least, maximum: most },
+    required: true,
+    read(given) {
+      if (given === undefined) return { ok: false, mistake: 'is missing' }
+      const value = /^[0-9]{1,15}$/.test(given) ? Number(given) : Number.NaN
+      if (value >= least && value <= most) return { ok: true, value }
+      return { ok: false, mistake: `must be a whole number from ${least} to ${most}` }
+    },
+  }
+}
+
+/** One of a few words. */
+export function choice<const T extends string>(words: readonly T[], description: string): Parameter<T> {
+  return {
+    description,
+    schema: { type: 'string', enum: words },
+    required: true,
+    read(given) {
+      const word = words.find((one) => one === given)
+      if (word !== undefined) return { ok: true, value: word }
+      return { ok: false, mistake: given === undefined ? 'is missing' : `must be ${words.map((one) => `"${one}"`).join(' or ')}` }
+    },
+  }
+}
+
 /** `workers=all`: the answer of every worker besides. */
 export const everyWorker: Parameter<boolean> = {
   description: '`all`: adds the answer of every worker.',

@@ -167,7 +167,8 @@ function answerSchema(description: string, json: Schema, text: boolean): Schema 
   }
 }
 
-const CONFIRMATION = {
+/** What a change's answer says of who has confirmed it (confirmation.ts). */
+export const CONFIRMATION = {
   workers: { type: 'integer' },
   workers_expected: { type: 'integer' },
   peers: {

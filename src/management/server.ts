@@ -15,6 +15,7 @@ import { failure } from './answer.ts'
 import type { Answer } from './answer.ts'
 import { discardBody } from './body.ts'
 import type { BodyEnd } from './body.ts'
+import { bulkRoutes } from './bulk.ts'
 import { cacheRoutes } from './cache.ts'
 import { connectionRoutes } from './connections.ts'
 import { destinationRoutes } from './destinations.ts'
@@ -62,6 +63,7 @@ export const routes: readonly Route[] = [
   ...metricsRoutes,
   ...destinationRoutes,
   ...mappingRoutes,
+  ...bulkRoutes,
   ...cacheRoutes,
   ...connectionRoutes,
   ...fleetRoutes,

@@ -34,9 +34,11 @@ export interface Asked {
 function exchangeOf(route: Route, { request, contentType, gone }: Asked, begun: number, options: WorkOptions): Exchange {
   const { raw } = request
   return {
+    clock: options.clock,
     contentType,
     contentEncoding: raw.headers['content-encoding'],
     gone,
+    failed: (thrown) => refusal(thrown) ?? mistake(thrown, request, options),
     body: (limit) => (route.streams === true ? readBody(raw, options.clock, limit) : nothing()),
     audit(entry) {
       options.audit({

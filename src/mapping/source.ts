@@ -50,6 +50,11 @@ export interface ImportOptions {
   readonly dryRun?: boolean
   /** Told now and then how many of the checked mappings are through, where the source can say. */
   readonly progress?: (done: number) => void
+  /**
+   * Called before anything changes that a failure may leave changed: each batch in Redis, the commit in a database. The
+   * file's own import leaves nothing behind, or reports what it does.
+   */
+  readonly begun?: () => void
 }
 
 /** A mistake in a mapping file or import. */

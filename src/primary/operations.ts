@@ -23,10 +23,11 @@ import type {
   WorkerLookup,
 } from '../management/operations.ts'
 import type { MappingMessage } from '../mapping/actor.ts'
-import type { Changed } from '../mapping/source.ts'
+import type { Changed, MappingSource } from '../mapping/source.ts'
 import { mistakesOf } from '../mapping/mistakes.ts'
 import type { OpenRoute } from '../resolver/route.ts'
 import type { WorkerStats } from '../worker/messages.ts'
+import { MappingBulk } from './bulk.ts'
 import type { FleetMessage, FleetStatus, Member } from './fleet.ts'
 import type { HealthMessage } from './health.ts'
 import type { Limits } from './limits.ts'
@@ -38,6 +39,8 @@ export interface OperationsOptions {
   readonly version: string
   readonly catalogue: Catalogue
   readonly mapping: ActorRef<MappingMessage>
+  /** For what concerns all mappings; single changes go through the actor. */
+  readonly source: MappingSource
   readonly fleet: ActorRef<FleetMessage>
   readonly health: ActorRef<HealthMessage>
   readonly limits: Limits
@@ -61,11 +64,13 @@ const MAYBE_WRITTEN: ReadonlySet<string> = new Set(['SOURCE_TIMEOUT', 'SOURCE_UN
 const FLEET_MARGIN_MS = 1_000
 
 export class PrimaryOperations implements Operations {
+  readonly bulk: MappingBulk
   readonly #options: OperationsOptions
   readonly #startedAt: number
 
   constructor(options: OperationsOptions) {
     this.#options = options
+    this.bulk = new MappingBulk(options)
     this.#startedAt = options.clock.now()
   }
 

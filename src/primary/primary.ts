@@ -213,7 +213,7 @@ export class Primary {
     this.#source = source
     this.#mappingActor = spawn(new MappingOwner(source), { name: 'mapping', clock })
     source.onChange((change) => this.#sourceChanged(change))
-    const operations = this.#makeOperations(this.#mappingActor)
+    const operations = this.#makeOperations(this.#mappingActor, source)
     this.#bus = await joinBus({
       config,
       clock,
@@ -300,13 +300,14 @@ export class Primary {
     }
   }
 
-  #makeOperations(mapping: RunningActor<MappingMessage>): PrimaryOperations {
+  #makeOperations(mapping: RunningActor<MappingMessage>, source: MappingSource): PrimaryOperations {
     return new PrimaryOperations({
       config: this.#config,
       clock: this.#clock,
       version: this.#options.version,
       catalogue: this.#catalogue,
       mapping: mapping.ref,
+      source,
       fleet: this.#fleetActor.ref,
       health: this.#healthActor.ref,
       limits: this.#limits,

@@ -229,7 +229,8 @@ describe('odd requests to the management API', () => {
             ...(body === null ? {} : { body: Buffer.from(body[1]) }),
           })
           assert.ok(documented.has(reply.status), `${reply.status}`)
-          if (method !== 'HEAD') assert.ok(reply.json !== undefined || /^[^\n]+\n/.test(reply.text), reply.text)
+          const streamed = String(reply.headers['content-type']).startsWith('text/tab-separated-values')
+          if (method !== 'HEAD' && !streamed) assert.ok(reply.json !== undefined || /^[^\n]+\n/.test(reply.text), reply.text)
           if (how.json && method !== 'HEAD') assert.notEqual(reply.json, undefined)
         },
       ),

@@ -99,6 +99,7 @@ export class Instance {
       version: 'model',
       catalogue: this.#catalogue,
       mapping: this.#mapping.ref,
+      source: this.line,
       fleet: this.#fleetActor.ref,
       health: spawn(health, { name: 'health', clock }).ref,
       limits: new Limits(config.limits, [], clock),

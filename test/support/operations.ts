@@ -3,6 +3,11 @@
  * (who confirms, which error is thrown). It normalises like `mapping.normalize = "lowercase"` with `%` as master-user separator.
  */
 import { SignalboxError } from '../../src/errors.ts'
+import type { BulkImportOptions, BulkImportResult, BulkOperations, ListOptions } from '../../src/management/bulk-operations.ts'
+import { compareBytes } from '../../src/mapping/page.ts'
+import type { Mapping } from '../../src/mapping/source.ts'
+import { parseMappings } from '../../src/mapping/tsv.ts'
+import type { TsvCount } from '../../src/mapping/tsv.ts'
 import type {
   Confirmation,
   DestinationStatus,
@@ -15,6 +20,17 @@ import type {
 } from '../../src/management/operations.ts'
 
 export class MemoryOperations implements Operations {
+  readonly bulk: BulkOperations = {
+    source: 'file',
+    list: (options) => this.#list(options),
+    summary: async () => {
+      await this.#called('summary')
+      const counts = new Map<string, number>()
+      for (const destination of this.mappings.values()) counts.set(destination, (counts.get(destination) ?? 0) + 1)
+      return counts
+    },
+    import: (body, options) => this.#import(body, options),
+  }
   readonly mappings = new Map<string, string>()
   readonly names = ['old', 'new']
   /** Calls that reached us, in order, with their arguments. */
@@ -145,6 +161,33 @@ export class MemoryOperations implements Operations {
   async delay(identifier: string, seconds: number): Promise<Confirmation> {
     await this.#called('delay', identifier, seconds)
     return this.confirmation
+  }
+
+  async *#list({ prefix = '', destination, after = '', limit = Infinity }: ListOptions): AsyncGenerator<Mapping> {
+    await this.#called('list')
+    const all = [...this.mappings].map(([identifier, to]) => ({ identifier, destination: to })).sort((a, b) => compareBytes(a.identifier, b.identifier))
+    const found = all.filter((one) => one.identifier.startsWith(prefix) && compareBytes(one.identifier, after) > 0 && (destination ?? one.destination) === one.destination)
+    yield* found.slice(0, limit)
+  }
+
+  async #import(body: AsyncIterable<Uint8Array>, { mode, dryRun, checked }: BulkImportOptions): Promise<BulkImportResult> {
+    const count: TsvCount = { lines: 0, mappings: 0, bytes: 0, furtherFields: 0 }
+    const given = new Map<string, string>()
+    for await (const { identifier, destination } of parseMappings(body, { normalize: 'lowercase', destinations: new Set(this.names) }, count)) {
+      given.set(identifier, destination)
+    }
+    // Like a source that fails before it has begun: nothing is checked that can't be written.
+    if (this.failure !== undefined) throw this.failure
+    checked(count)
+    await this.#called('import', mode, dryRun)
+    const before = new Map(this.mappings)
+    const removed = mode === 'replace' ? [...before.keys()].filter((name) => !given.has(name)) : []
+    const counts = { added: 0, changed: 0, removed: removed.length, unchanged: 0 }
+    for (const [name, to] of given) counts[before.get(name) === undefined ? 'added' : before.get(name) === to ? 'unchanged' : 'changed']++
+    if (dryRun) return counts
+    for (const name of removed) this.mappings.delete(name)
+    for (const [name, to] of given) this.mappings.set(name, to)
+    return { ...counts, confirmation: this.confirmation }
   }
 
   async #called(...call: readonly unknown[]): Promise<void> {

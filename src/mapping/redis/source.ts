@@ -127,7 +127,7 @@ export class RedisSource implements MappingSource {
   async import(
     mappings: AsyncIterable<Mapping> | Iterable<Mapping>,
     mode: 'merge' | 'replace',
-    { dryRun = false, progress }: ImportOptions = {},
+    { dryRun = false, begun, progress }: ImportOptions = {},
   ): Promise<ImportResult> {
     if (mode === 'replace' && this.#options.keyPrefix === '') {
       throw new SignalboxError('SOURCE_READ_ONLY', 'Redis: replacing everything needs a key_prefix: without one it would remove foreign keys')
@@ -190,6 +190,7 @@ export class RedisSource implements MappingSource {
       connection.gather()
       const removed = await keyspace.step(
         'import',
+      if (!dryRun) begun?.()
         Promise.all(others.map((identifier) => connection.commands.del(this.#options.keyPrefix + identifier))),
       )
       for (const [index, identifier] of others.entries()) {

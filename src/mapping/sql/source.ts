@@ -123,7 +123,7 @@ export class SqlSource implements MappingSource {
   async import(
     mappings: AsyncIterable<Mapping> | Iterable<Mapping>,
     mode: 'merge' | 'replace',
-    { dryRun = false, progress }: ImportOptions = {},
+    { dryRun = false, begun, progress }: ImportOptions = {},
   ): Promise<ImportResult> {
     const writing = this.#writing()
     const list = mode === 'replace' ? this.#listing() : undefined
@@ -182,6 +182,7 @@ export class SqlSource implements MappingSource {
   /** Lets what was accepted finish. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= Promise.all([this.#listener?.close(), this.#lookup.close()]).then(() => {})
+      begun?.()
     return this.#closing
   }
 
