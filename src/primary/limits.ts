@@ -1,6 +1,7 @@
 /**
  * The limits actor: what is counted for the whole instance. It owns the live connections by listener and by client
- * address, and the penalties of addresses whose logins fail. IPv6 addresses count as their /64.
+ * address, the penalties of addresses whose logins fail, and the places that accounts and destinations have
+ * (places.ts). IPv6 addresses count as their /64.
  *
  * `admit` is synchronous for the primary's acceptor, which must decide before a worker is bothered; everything else
  * comes as a message. A worker that dies takes its counts with it.
@@ -9,10 +10,13 @@ import { LRUCache } from 'lru-cache'
 import type { Behaviour } from '../actor/actor.ts'
 import type { Message, Question, Reply } from '../actor/message.ts'
 import type { Clock } from '../clock.ts'
-import type { LimitsConfig, ListenerConfig } from '../config/config.ts'
+import type { DestinationConfig, LimitsConfig, ListenerConfig } from '../config/config.ts'
 import { impossible } from '../errors.ts'
 import type { SignalboxError } from '../errors.ts'
 import { addressKey } from '../listener/address.ts'
+import type { Place } from '../session/place.ts'
+import { Places } from './places.ts'
+import type { Holder } from './places.ts'
 
 /** From a worker that accepts by itself (`distribution = "kernel"`): connections that began. */
 export interface Opened extends Message {
@@ -34,7 +38,18 @@ export interface WorkerGone extends Message {
   readonly type: 'worker-gone'
   readonly worker: number
 }
-export type LimitsMessage = Opened | Ended | Failed | WorkerGone
+/** A session wants one of the places that an account or a destination has. Answered whether it got one. */
+export interface Take extends Question<boolean> {
+  readonly type: 'take'
+  readonly place: Place
+  readonly holder: Holder
+}
+export interface GiveBack extends Message {
+  readonly type: 'give-back'
+  readonly place: Place
+  readonly session: string
+}
+export type LimitsMessage = Opened | Ended | Failed | WorkerGone | Take | GiveBack
 
 export type Admission = 'admitted' | 'listener-full' | 'address-full'
 
@@ -58,9 +73,18 @@ export class Limits implements Behaviour<LimitsMessage> {
   readonly #byAddress = new Map<string, number>()
   readonly #byWorker = new Map<number, number>()
   readonly #failures: LRUCache<string, number>
+  readonly #places = new Places()
+  /** max_connections by destination. */
+  readonly #maxTowards = new Map<string, number>()
 
-  constructor(limits: LimitsConfig, listeners: readonly ListenerConfig[], clock: Clock) {
+  constructor(
+    limits: LimitsConfig,
+    listeners: readonly ListenerConfig[],
+    clock: Clock,
+    destinations: readonly DestinationConfig[] = [],
+  ) {
     this.#limits = limits
+    for (const { name, maxConnections } of destinations) this.#maxTowards.set(name, maxConnections)
     for (const listener of listeners) this.#max.set(listener.name, listener.maxConnections)
     this.#failures = new LRUCache({
       max: PENALTY_ADDRESSES,
@@ -83,7 +107,11 @@ export class Limits implements Behaviour<LimitsMessage> {
         return reply.to(message, this.#failed(message.address))
       case 'worker-gone':
         for (const [id, connection] of this.#connections) if (connection.worker === message.worker) this.release(id)
-        return
+        return this.#places.workerGone(message.worker)
+      case 'take':
+        return reply.to(message, this.#places.take(message.place, message.holder, this.#roomOf(message.place)))
+      case 'give-back':
+        return this.#places.giveBack(message.place, message.session)
       default:
         impossible(message)
     }
@@ -136,6 +164,11 @@ export class Limits implements Behaviour<LimitsMessage> {
   /** Live connections of one worker. */
   ofWorker(worker: number): number {
     return this.#byWorker.get(worker) ?? 0
+  }
+
+  #roomOf({ of, name }: Place): number {
+    const max = of === 'account' ? this.#limits.maxSessionsPerAccount : (this.#maxTowards.get(name) ?? 0)
+    return max === 0 ? Number.POSITIVE_INFINITY : max
   }
 
   #failed(address: string): number {

@@ -107,7 +107,7 @@ export class Primary {
       events.actorCrashed(log, { actor: name, message: type, error })
     }
     this.#catalogue = new Catalogue(config.destinations)
-    this.#limits = new Limits(config.limits, config.listeners, clock)
+    this.#limits = new Limits(config.limits, config.listeners, clock, config.destinations)
     this.#limitsActor = spawn(this.#limits, { name: 'limits', clock, onCrash })
     this.#health = new Health({
       server: config.server,

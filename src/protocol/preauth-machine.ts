@@ -28,8 +28,8 @@ export interface DialogueWords<Tag> {
   readonly injection: Buffer
   /** The backend's text, or ours, as a failed attempt; the last one says goodbye as well. */
   failure(tag: Tag, text: string | Buffer, final: boolean): Buffer
-  /** The login could not be tried; never an authentication error. */
-  unavailable(tag: Tag): Buffer
+  /** The login could not be tried, or the account has as many sessions as it may (`limit`); never an authentication error. */
+  unavailable(tag: Tag, reason?: 'limit'): Buffer
   /** The client took its attempt back with `*`. */
   cancelled(tag: Tag): Buffer
   /** A challenge, base64 encoded already (empty for none). */
@@ -166,10 +166,10 @@ export abstract class PreauthMachine<Tag> implements Preauth {
     this.#read()
   }
 
-  unavailable(): void {
+  unavailable(reason?: 'limit'): void {
     if (this.#state.at === 'over') return
     const { tag } = this.#expect('login')
-    this.goOn(this.#words.unavailable(tag))
+    this.goOn(this.#words.unavailable(tag, reason))
     this.#read()
   }
 

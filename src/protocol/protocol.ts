@@ -104,8 +104,11 @@ export interface Preauth {
   accepted(): Buffer
   /** The backend turned the login down: leads to port.deny with the right words under the client's own tag. */
   refused(refusal: Refusal): void
-  /** The login could not be tried: the temporary failure (never an authentication error). Leads to port.deny-free write, and a close where the dialogue can't go on. */
-  unavailable(): void
+  /**
+   * The login could not be tried: the temporary failure (never an authentication error). Leads to port.deny-free write, and a
+   * close where the dialogue can't go on. `limit`: the account has as many sessions as it may; where the protocol has words for that.
+   */
+  unavailable(reason?: 'limit'): void
   /** A challenge of the backend (decoded) to be passed on to the client; leads to port.respond. */
   challenge(challenge: Buffer): void
   /** The preauth time is over or the instance is closing: says so in the protocol's words through port.close. */

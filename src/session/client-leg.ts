@@ -104,8 +104,8 @@ export class ClientLeg implements PreauthPort {
     this.#clientsTurn((dialogue) => dialogue.refused(refusal))
   }
 
-  unavailable(): void {
-    this.#clientsTurn((dialogue) => dialogue.unavailable())
+  unavailable(reason?: 'limit'): void {
+    this.#clientsTurn((dialogue) => dialogue.unavailable(reason))
   }
 
   expire(reason: 'timeout' | 'shutdown'): void {

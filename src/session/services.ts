@@ -14,6 +14,7 @@ import type { Resolver, ResolverMessage } from '../resolver/resolver.ts'
 import type { OpenRoute } from '../resolver/route.ts'
 import type { InboundTls } from '../tls/inbound.ts'
 import type { BridgeResult } from './bridge.ts'
+import type { PlaceDesk } from './place.ts'
 import type { Session } from './session.ts'
 import type { EndedBy, Sessions, SessionsMessage } from './sessions.ts'
 
@@ -101,6 +102,7 @@ export interface SessionServices {
   readonly admit: (destination: string) => boolean | Promise<boolean>
   /** Milliseconds to wait before a refusal is answered. Never rejects. */
   readonly penalty: (clientAddress: string) => Promise<number>
+  readonly places: PlaceDesk
   readonly report: SessionReport
   /** Times its stages and counts its bytes; logins are counted by whoever hears the report. */
   readonly counters: Counters

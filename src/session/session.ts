@@ -19,6 +19,7 @@ import type { Bridge, BridgeResult } from './bridge.ts'
 import { ClientLeg } from './client-leg.ts'
 import type { AcceptedConnection, LoginFacts, LoginProfile, PassthroughProfile, SessionEnd, SessionProfile, SessionServices } from './services.ts'
 import { lastWords } from './last-words.ts'
+import type { Place } from './place.ts'
 import type { EndedBy, SessionHandle } from './sessions.ts'
 
 export type { AcceptedConnection, LoginFacts, SessionClosed, SessionEnd, SessionProfile, SessionReport, SessionServices } from './services.ts'
@@ -65,6 +66,8 @@ export class Session implements SessionHandle {
   #client: ClientLeg | undefined
   #backend: Backend | undefined
   #bridge: Bridge | undefined
+  /** To be given back with the backend's connection. */
+  #places: Place[] = []
   #attempting = false
   #attempts = 0
   #letIn: LoginFacts | undefined
@@ -210,6 +213,7 @@ export class Session implements SessionHandle {
         this.#enter('replay')
         const outcome = await this.#replay(client, backend, login)
         if (outcome.kind === 'accepted') {
+          await this.#countIn()
           const confirmed = await this.#confirm(route)
           return this.#handOver({ client, backend, attempt, route: confirmed, bytes: outcome.bytes })
         }
@@ -223,7 +227,7 @@ export class Session implements SessionHandle {
         this.#throwIfEnded()
         const error = asSignalboxError(thrown)
         this.#services.report.unavailable(this, this.#facts(attempt), error)
-        client.unavailable()
+        client.unavailable(error.code === 'ACCOUNT_FULL' ? 'limit' : undefined)
       }
       this.#leave()
       this.#attempting = false
@@ -276,6 +280,10 @@ export class Session implements SessionHandle {
     const { protocol } = this.profile
     if (destination === undefined) throw new SignalboxError('ROUTE_UNAVAILABLE', 'the destination is gone')
     const leg = legOf(destination, protocol)
+    // Before the question of its health: that may make this dial the probe, which must take place then.
+    if (!(await this.#take({ of: 'destination', name: destination.name }))) {
+      throw new SignalboxError('BACKEND_FULL', `destination "${destination.name}" has as many connections as it may`)
+    }
     const admitted = this.#services.admit(destination.name)
     if (!(typeof admitted === 'boolean' ? admitted : await this.#unlessEnded(admitted))) {
       throw new SignalboxError('BACKEND_DOWN', `destination "${destination.name}" is marked down`)
@@ -294,6 +302,20 @@ export class Session implements SessionHandle {
     }
     this.#throwIfEnded()
     return outcome
+  }
+
+  /** The account's sessions are counted from the moment a backend has taken the login: before that it is a mere claim. */
+  async #countIn(): Promise<void> {
+    if (this.#account === undefined || (await this.#take({ of: 'account', name: this.#account }))) return
+    throw new SignalboxError('ACCOUNT_FULL', 'the account has as many sessions as it may')
+  }
+
+  async #take(place: Place): Promise<boolean> {
+    const answer = this.#services.places.take(place, this.#connection.id)
+    if (answer === true) return true
+    // Also when nobody waits for the answer any more.
+    this.#places.push(place)
+    return this.#unlessEnded(answer)
   }
 
   /** A route of which an invalidation may have been missed is looked up again. Gives the route that must hold at the hand-over. */
@@ -393,6 +415,8 @@ export class Session implements SessionHandle {
   #dropBackend(): void {
     this.#backend?.destroy()
     this.#backend = undefined
+    for (const place of this.#places) this.#services.places.giveBack(place, this.#connection.id)
+    this.#places = []
   }
 
   /** Waits no longer than the session lives. */

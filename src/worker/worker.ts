@@ -41,6 +41,7 @@ import { HealthView } from './health-view.ts'
 import { Intake } from './intake.ts'
 import type { Taken } from './intake.ts'
 import type { WorkerMessage } from './messages.ts'
+import { placeDesk } from './place-desk.ts'
 import { remoteLookup } from './remote-lookup.ts'
 import { resolverReport, sessionReport } from './report.ts'
 
@@ -160,6 +161,7 @@ export class Worker implements Behaviour<WorkerMessage> {
       admit: (destination) => this.#sessions.mayGoTo(destination) && this.#health.admit(destination),
       penalty: (address) =>
         limits.ask({ type: 'failed', address }, PENALTY_DEADLINE_MS).catch(() => config.limits.authFailureDelay),
+      places: placeDesk(worker, config, limits),
       report: this.#counting.report(sessionReport(logger, redact)),
       counters: this.#counting.counters,
     }

@@ -74,9 +74,9 @@ export class FewWords implements Preauth {
     this.#port.deny(Buffer.from('NO\n'), final)
   }
 
-  unavailable(): void {
+  unavailable(reason?: 'limit'): void {
     if (this.#at === 'over') return
-    this.#say('LATER')
+    this.#say(reason === 'limit' ? 'FULL' : 'LATER')
     this.#at = 'commands'
     this.#read()
   }
@@ -299,6 +299,7 @@ export async function sessionRig(options: RigOptions = {}): Promise<SessionRig> 
     destination: (id) => destinations[id],
     destinationNamed: (name) => destinations.find((destination) => destination.name === name),
     admit: () => true,
+    places: { take: () => true, giveBack: () => {} },
     penalty: () => Promise.resolve(1_000),
     report: {
       accepted: (_session, login) => note('accepted', login),

@@ -26,6 +26,7 @@ export const TAGGED = {
   badBase64: 'BAD Invalid base64 in authentication exchange',
   cancelled: 'BAD Authentication cancelled',
   failed: 'NO [AUTHENTICATIONFAILED] Authentication failed',
+  tooManySessions: 'NO [LIMIT] Too many sessions of this account, please close some and try again',
   unavailable: 'NO [UNAVAILABLE] Service temporarily unavailable, please try again later',
 } as const
 
@@ -57,7 +58,7 @@ export const WORDS: DialogueWords<string> = {
   foreign: LINES.notImap,
   injection: LINES.injection,
   failure,
-  unavailable: (tag) => tagged(tag, TAGGED.unavailable),
+  unavailable: (tag, reason) => tagged(tag, reason === 'limit' ? TAGGED.tooManySessions : TAGGED.unavailable),
   cancelled: (tag) => tagged(tag, TAGGED.cancelled),
   challenge: continuation,
   failed: TAGGED.failed,
