@@ -6,7 +6,8 @@
 import type { Behaviour } from '../actor/actor.ts'
 import type { Question, Reply } from '../actor/message.ts'
 import { asSignalboxError, impossible, SignalboxError } from '../errors.ts'
-import type { MappingSource, ReloadResult } from './source.ts'
+import type { LeaseHolder } from './lease.ts'
+import type { Exchanged, MappingSource, ReloadResult } from './source.ts'
 
 /** From a worker's resolver. Answered with the destination's name; null: no mapping. */
 export interface Lookup extends Question<string | null> {
@@ -23,10 +24,29 @@ export interface Delete extends Question<boolean> {
   readonly type: 'delete'
   readonly identifier: string
 }
+/** Answered with whether the source held `from`, and holds `to` now; null: no mapping. */
+export interface Exchange extends Question<boolean> {
+  readonly type: 'exchange'
+  readonly identifier: string
+  readonly from: string | null
+  readonly to: string | null
+}
+/** Answered with who has the account's lease; null: it is the asker's now. */
+export interface Lease extends Question<LeaseHolder | null> {
+  readonly type: 'lease'
+  readonly identifier: string
+  readonly holder: LeaseHolder
+  readonly ms: number
+}
+export interface EndLease extends Question<true> {
+  readonly type: 'end-lease'
+  readonly identifier: string
+  readonly id: string
+}
 export interface Reload extends Question<ReloadResult> {
   readonly type: 'reload'
 }
-export type MappingMessage = Lookup | Put | Delete | Reload
+export type MappingMessage = Lookup | Put | Delete | Exchange | Lease | EndLease | Reload
 
 export class MappingOwner implements Behaviour<MappingMessage> {
   readonly #source: MappingSource
@@ -48,6 +68,19 @@ export class MappingOwner implements Behaviour<MappingMessage> {
       case 'delete':
         if (!this.#writable(reply)) return
         this.#source.delete(message.identifier).then((removed) => reply.to(message, removed), fail)
+        return
+      case 'exchange': {
+        if (!this.#writable(reply)) return
+        const change: Exchanged = { from: message.from ?? undefined, to: message.to ?? undefined }
+        this.#source.exchange(message.identifier, change).then((done) => reply.to(message, done), fail)
+        return
+      }
+      case 'lease':
+        if (!this.#writable(reply)) return
+        this.#source.lease(message.identifier, message.holder, message.ms).then((other) => reply.to(message, other ?? null), fail)
+        return
+      case 'end-lease':
+        this.#source.endLease(message.identifier, message.id).then(() => reply.to(message, true), fail)
         return
       case 'reload':
         this.#source.reload().then((result) => reply.to(message, result), fail)

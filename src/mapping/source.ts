@@ -8,6 +8,8 @@
  * SOURCE_WRITE (disk full, permission), SOURCE_NOT_REPLICATED.
  */
 
+import type { Leases } from './lease.ts'
+
 /** The half of a source that a resolver needs. For Redis and SQL every worker has its own; for the file it asks the primary. */
 export interface MappingLookup {
   /**
@@ -64,8 +66,14 @@ export interface MappingMistake {
   readonly message: string
 }
 
+/** From what to what; undefined: no mapping. */
+export interface Exchanged {
+  readonly from: string | undefined
+  readonly to: string | undefined
+}
+
 /** The primary's whole source. */
-export interface MappingSource extends MappingLookup {
+export interface MappingSource extends MappingLookup, Leases {
   readonly kind: 'file' | 'redis' | 'sql'
   readonly writable: boolean
   /** Whether changes that others make at the store are seen at once; absent: the source can't see them. */
@@ -74,6 +82,11 @@ export interface MappingSource extends MappingLookup {
   put(identifier: string, destination: string): Promise<void>
   /** Commits the removal. True when there was a mapping. */
   delete(identifier: string): Promise<boolean>
+  /**
+   * Commits `to` (undefined: no mapping) if the store holds `from` at that moment. False: it holds something else, and
+   * nothing was written.
+   */
+  exchange(identifier: string, change: Exchanged): Promise<boolean>
   /** Re-reads the source where it keeps a copy (the file); others resolve with zeros. Rejects with SOURCE_INVALID and changes nothing when the file is bad. */
   reload(): Promise<ReloadResult>
   /** All mappings, ordered by identifier where the source can, in constant memory. */

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, describe, it } from 'node:test'
 import fc from 'fast-check'
+import { systemClock } from '../../src/clock.ts'
 import { SignalboxError } from '../../src/errors.ts'
 import type { Changed, Mapping, MappingSource } from '../../src/mapping/source.ts'
 import { eventually } from '../support/settled.ts'
@@ -29,6 +30,8 @@ export interface SourceSuite {
   readonly ordered: boolean
   /** False: the store has no way to tell of outside changes. Default true. */
   readonly watchable?: boolean
+  /** False: leases hold for one source only, because the store has one writer. Default true. */
+  readonly leasesShared?: boolean
 }
 
 const ODD_IDENTIFIERS = [
@@ -318,6 +321,85 @@ export function mappingSourceSuite(name: string, suite: SourceSuite): void {
       )
     })
 
+    it('exchanges a mapping only while it is what it is expected to be', async () => {
+      assert.equal(await source.exchange('a', { from: 'legacy', to: 'stalwart' }), false)
+      assert.equal(await source.lookup('a'), undefined)
+      assert.equal(await source.exchange('a', { from: undefined, to: 'stalwart' }), true)
+      assert.equal(await source.lookup('a'), 'stalwart')
+      assert.equal(await source.exchange('a', { from: undefined, to: 'legacy' }), false)
+      assert.equal(await source.exchange('a', { from: 'legacy', to: 'third-one' }), false)
+      assert.equal(await source.exchange('a', { from: 'stalwart', to: 'stalwart' }), true)
+      assert.equal(await source.exchange('a', { from: 'stalwart', to: 'legacy' }), true)
+      assert.equal(await source.lookup('a'), 'legacy')
+      assert.equal(await source.exchange('a', { from: 'stalwart', to: undefined }), false)
+      assert.equal(await source.exchange('a', { from: 'legacy', to: undefined }), true)
+      assert.equal(await source.lookup('a'), undefined)
+      assert.equal(await source.exchange('a', { from: undefined, to: undefined }), true)
+      assert.deepEqual(await all(source), [])
+    })
+
+    it('lets one of many that exchange the same mapping at once win', async () => {
+      await source.put('a', 'legacy')
+      const won = await Promise.all(Array.from({ length: 8 }, () => source.exchange('a', { from: 'legacy', to: 'stalwart' })))
+      assert.equal(won.filter((one) => one).length, 1)
+      assert.equal(await source.lookup('a'), 'stalwart')
+    })
+
+    it('leases an account to one at a time, and says to the others whose it is', async () => {
+      const [one, two] = ['one', 'two'].map((id, since) => ({ id, who: `mx1 for ${id}, "quoted" %s`, since: 1_700_000_000_000 + since }))
+      assert.ok(one !== undefined && two !== undefined)
+      for (const identifier of ODD_IDENTIFIERS) {
+        assert.equal(await source.lease(identifier, one, 60_000), undefined, identifier)
+        assert.deepEqual(await source.lease(identifier, two, 60_000), one)
+        // Who doesn't have it can't end it.
+        await source.endLease(identifier, two.id)
+        assert.deepEqual(await source.lease(identifier, two, 60_000), one)
+      }
+      for (const identifier of ODD_IDENTIFIERS) {
+        await source.endLease(identifier, one.id)
+        assert.equal(await source.lease(identifier, two, 60_000), undefined, identifier)
+      }
+      assert.deepEqual(await all(source), [], 'a lease is no mapping')
+      assert.deepEqual(await source.summary(), new Map())
+    })
+
+    it('gives one of many that ask at once the lease, and everybody else the same answer', async () => {
+      const holders = Array.from({ length: 12 }, (_, i) => ({ id: `holder-${i}`, who: `operator ${i}`, since: i }))
+      const answers = await Promise.all(holders.map((holder) => source.lease('a', holder, 60_000)))
+      const [winner, ...others] = holders.filter((_, i) => answers[i] === undefined)
+      assert.ok(winner !== undefined)
+      assert.deepEqual(others, [])
+      assert.deepEqual(answers.filter((answer) => answer !== undefined), holders.slice(1).map(() => winner))
+    })
+
+    it('lets a lease end by itself', async () => {
+      const [one, two] = [{ id: 'one', who: 'a', since: 1 }, { id: 'two', who: 'b', since: 2 }]
+      assert.equal(await source.lease('a', one, 20), undefined)
+      await untilTaken(() => source.lease('a', two, 60_000))
+      // It comes too late, and ends nothing that isn't its own.
+      await source.endLease('a', one.id)
+      assert.deepEqual(await source.lease('a', one, 60_000), two)
+    })
+
+    if (suite.leasesShared !== false) {
+      it('leases for everybody who uses the store', async () => {
+        const other = await fixture.reopen()
+        const [one, two] = [{ id: 'one', who: 'a', since: 1 }, { id: 'two', who: 'b', since: 2 }]
+        assert.equal(await source.lease('a', one, 60_000), undefined)
+        assert.deepEqual(await other.lease('a', two, 60_000), one)
+        assert.equal(await other.lease('b', two, 60_000), undefined)
+        await source.endLease('a', one.id)
+        assert.equal(await other.lease('a', two, 20), undefined)
+        await untilTaken(() => source.lease('a', one, 60_000))
+        for (let round = 0; round < 20; round++) {
+          const at = `raced${round}`
+          await source.lease(at, { id: 'dead', who: 'a', since: 1 }, 1)
+          const answers = await Promise.all([source, other, source, other].map((from, i) => from.lease(at, { id: `r${i}`, who: '', since: i }, 60_000)))
+          assert.ok(answers.filter((answer) => answer === undefined).length <= 1, JSON.stringify(answers))
+        }
+      })
+    }
+
     it('lets a write that was accepted finish when it is closed, and refuses what comes after', async () => {
       const written = source.put('a', 'legacy')
       const closed = source.close()
@@ -354,6 +436,14 @@ export function mappingSourceSuite(name: string, suite: SourceSuite): void {
       }
     })
   })
+}
+
+/** Asks for a lease until it is given, at most about ten seconds. */
+async function untilTaken(take: () => Promise<unknown>): Promise<void> {
+  for (let tries = 0; (await take()) !== undefined; tries++) {
+    assert.ok(tries < 2_000, 'the lease never ended')
+    await systemClock.sleep(5)
+  }
 }
 
 function destination(i: number): string {

@@ -21,6 +21,7 @@ mappingSourceSuite('MariaDB', {
   watchable: false,
   async make() {
     await hand.query('DELETE FROM routes')
+    await hand.query('DROP TABLE IF EXISTS signalbox_leases')
     return sqlFixture(sqlOptions(server.url(), MYSQL_STATEMENTS), async (identifier, destination) => {
       if (destination === undefined) await hand.execute('DELETE FROM routes WHERE identifier = ?', [identifier])
       else await hand.execute(MYSQL_STATEMENTS.upsertQuery ?? '', [identifier, destination])

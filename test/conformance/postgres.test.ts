@@ -20,6 +20,7 @@ mappingSourceSuite('PostgreSQL', {
   ordered: true,
   async make({ watch }) {
     await hand.query('TRUNCATE routes')
+    await hand.query('DROP TABLE IF EXISTS signalbox_leases')
     const listen = watch ? 'routes_changed' : undefined
     return sqlFixture(sqlOptions(server.url(), POSTGRES_STATEMENTS, { listen }), async (identifier, destination) => {
       if (destination === undefined) await hand.query('DELETE FROM routes WHERE identifier = $1', [identifier])

@@ -109,6 +109,23 @@ export class StoreLine implements MappingSource {
     return this.#pass(() => this.#options.store.set(identifier, undefined, this.#options.instance))
   }
 
+  exchange(identifier: string, { from, to }: Parameters<MappingSource['exchange']>[1]): Promise<boolean> {
+    const { store, instance } = this.#options
+    return this.#pass(() => {
+      if (store.get(identifier) !== from) return false
+      store.set(identifier, to, instance)
+      return true
+    })
+  }
+
+  lease(): never {
+    throw new SignalboxError('INTERNAL', 'a model gives no leases')
+  }
+
+  endLease(): never {
+    throw new SignalboxError('INTERNAL', 'a model gives no leases')
+  }
+
   reload(): ReturnType<MappingSource['reload']> {
     return Promise.resolve({ added: 0, changed: 0, removed: 0, invalidate: { all: false, identifiers: [] }, warnings: [] })
   }

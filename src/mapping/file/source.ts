@@ -11,7 +11,9 @@ import { asSignalboxError, SignalboxError } from '../../errors.ts'
 import type { Clock } from '../../clock.ts'
 import type { FileMappingConfig } from '../../config/config.ts'
 import { MAPPING_OVERLAY } from '../../limits.ts'
-import type { Changed, ImportOptions, ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
+import { MemoryLeases } from '../lease.ts'
+import type { LeaseHolder, Leases } from '../lease.ts'
+import type { Changed, Exchanged, ImportOptions, ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
 import { decodeChanges } from './changes.ts'
 import { Current } from './current.ts'
 import { invalidation } from './difference.ts'
@@ -20,6 +22,7 @@ import type { ExportOptions } from './export.ts'
 import { fingerprintAt } from './fingerprint.ts'
 import type { Fingerprint } from './fingerprint.ts'
 import { Jobs } from './jobs.ts'
+import { FileLeases } from './leases.ts'
 import type { Loaded, LoadTask } from './load.ts'
 import type { Normalize } from './parser.ts'
 import type { Replacement } from './replace.ts'
@@ -50,7 +53,9 @@ export async function openFileSource(options: FileSourceOptions): Promise<FileSo
   const threads = new Threads(options.warn)
   try {
     const loaded = await threads.run('load', loadTask(options))
-    await removeLeftovers(await realpath(options.config.path))
+    const path = await realpath(options.config.path)
+    await removeLeftovers(path)
+    if (options.config.shared) await new FileLeases(async () => path, options.clock).sweep()
     const source = new FileSource(options, threads, loaded)
     await source.begin()
     return source
@@ -71,6 +76,8 @@ function countsOf({ difference, count }: Omit<Imported, 'loaded'>): ImportResult
 
 interface Write {
   readonly changes: Changes
+  /** Only if these are the destinations at that moment. */
+  readonly expected?: Changes
   readonly resolve: (counts: Counts) => void
   readonly reject: (error: SignalboxError) => void
 }
@@ -86,6 +93,7 @@ export class FileSource implements MappingSource {
 
   readonly #options: FileSourceOptions
   readonly #destinations: ReadonlySet<string>
+  readonly #leases: Leases
   readonly #jobs = new Jobs<Write>((writes) => this.#commitGroup(writes))
   readonly #current: Current
   #fingerprint: Fingerprint
@@ -104,6 +112,8 @@ export class FileSource implements MappingSource {
     this.#options = options
     this.#destinations = new Set(options.destinations)
     this.threads = threads
+    // A file of one instance has one writer, who needs to tell nobody.
+    this.#leases = options.config.shared ? new FileLeases(() => this.#target(), options.clock) : new MemoryLeases(options.clock)
     this.#current = new Current(loaded.table)
     this.#fingerprint = loaded.fingerprint
     this.#comments = loaded.comments
@@ -149,6 +159,24 @@ export class FileSource implements MappingSource {
   async delete(identifier: string): Promise<boolean> {
     const { removed } = await this.#write(new Map([[storable(identifier, this.#options.normalize), undefined]]))
     return removed > 0
+  }
+
+  async exchange(identifier: string, { from, to }: Exchanged): Promise<boolean> {
+    if (to !== undefined && !this.#destinations.has(to)) {
+      throw new SignalboxError('SOURCE_INVALID', `destination ${JSON.stringify(to)} is not declared`)
+    }
+    const name = storable(identifier, this.#options.normalize)
+    const { refused } = await this.#write(new Map([[name, to]]), new Map([[name, from]]))
+    return refused !== true
+  }
+
+  async lease(identifier: string, holder: LeaseHolder, ms: number): Promise<LeaseHolder | undefined> {
+    this.#refuseClosed()
+    return this.#leases.lease(identifier, holder, ms)
+  }
+
+  endLease(identifier: string, id: string): Promise<void> {
+    return this.#leases.endLease(identifier, id)
   }
 
   async summary(): Promise<ReadonlyMap<string, number>> {
@@ -212,9 +240,11 @@ export class FileSource implements MappingSource {
     if (this.#closing !== undefined) throw new SignalboxError('SOURCE_UNAVAILABLE', 'the mapping source is closed')
   }
 
-  #write(changes: Changes): Promise<Counts> {
+  #write(changes: Changes, expected?: Changes): Promise<Counts> {
     this.#refuseClosed()
-    return new Promise((resolve, reject) => this.#jobs.write({ changes, resolve, reject }))
+    const { promise, resolve, reject } = Promise.withResolvers<Counts>()
+    this.#jobs.write({ changes, resolve, reject, ...(expected === undefined ? {} : { expected }) })
+    return promise
   }
 
   // Group commit
@@ -222,8 +252,8 @@ export class FileSource implements MappingSource {
   async #commitGroup(writes: readonly Write[]): Promise<void> {
     try {
       const stage = new Stage(this.#current)
-      const done = writes.map(({ changes, resolve }) => {
-        const counts = stage.add(changes)
+      const done = writes.map(({ changes, expected, resolve }) => {
+        const counts = stage.add(changes, expected)
         return () => resolve(counts)
       })
       await this.#commitStaged(stage.effective())

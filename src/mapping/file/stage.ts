@@ -15,7 +15,11 @@ export interface Counts {
   unchanged: number
   /** Whose destination is another one afterwards. */
   readonly identifiers: string[]
+  /** Something else than expected was there: nothing is changed. */
+  readonly refused?: true
 }
+
+const NOTHING: Changes = new Map()
 
 export class Stage {
   readonly #current: Current
@@ -25,12 +29,15 @@ export class Stage {
     this.#current = current
   }
 
-  add(changes: Changes): Counts {
+  /** @param expected what must be there, else nothing of `changes` is added */
+  add(changes: Changes, expected: Changes = NOTHING): Counts {
     const counts: Counts = { added: 0, changed: 0, removed: 0, unchanged: 0, identifiers: [] }
+    for (const [identifier, destination] of expected) {
+      if (this.#find(identifier) !== destination) return { ...counts, refused: true }
+    }
     for (const [identifier, destination] of changes) {
-      const staged = this.#staged
-      const before = staged.has(identifier) ? staged.get(identifier) : this.#current.find(identifier)
-      staged.set(identifier, destination)
+      const before = this.#find(identifier)
+      this.#staged.set(identifier, destination)
       if (before === destination) counts.unchanged++
       else {
         counts.identifiers.push(identifier)
@@ -40,6 +47,10 @@ export class Stage {
       }
     }
     return counts
+  }
+
+  #find(identifier: string): string | undefined {
+    return this.#staged.has(identifier) ? this.#staged.get(identifier) : this.#current.find(identifier)
   }
 
   /** What all writes together change. */

@@ -12,6 +12,9 @@ import type { Mapping } from '../source.ts'
 import type { RedisConnection } from './connection.ts'
 import { isReplyError, redisFailure, replyCode } from './failure.ts'
 
+/** Keys of leases (mapping/lease.ts); never mappings, whatever the prefix of those is. */
+export const LEASE_PREFIX = 'signalbox:lease:'
+
 export interface KeyspaceOptions {
   /** A pipelining one: a batch is written at once. */
   readonly connection: RedisConnection
@@ -24,6 +27,7 @@ export interface KeyspaceOptions {
 export class Keyspace {
   readonly #options: KeyspaceOptions
   readonly #prefix: Buffer
+  readonly #leases = Buffer.from(LEASE_PREFIX)
   readonly #decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
   constructor(options: KeyspaceOptions) {
@@ -97,6 +101,7 @@ export class Keyspace {
     if (key.length <= this.#prefix.length || key.compare(this.#prefix, 0, this.#prefix.length, 0, this.#prefix.length) !== 0) {
       return undefined
     }
+    if (key.subarray(0, this.#leases.length).equals(this.#leases)) return undefined
     try {
       return this.#decoder.decode(key.subarray(this.#prefix.length))
     } catch {

@@ -11,15 +11,17 @@ import { parseRedisUrl, type RedisTarget } from '../../config/redis-url.ts'
 import { SignalboxError } from '../../errors.ts'
 import { within } from '../deadline.ts'
 import { checkEntry } from '../entry.ts'
+import { leaseText, readLease } from '../lease.ts'
+import type { LeaseHolder } from '../lease.ts'
 import { Fingerprints } from '../fingerprints.ts'
 import { compareBytes, smallestBehind } from '../page.ts'
-import type { ImportOptions, ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
+import type { Exchanged, ImportOptions, ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
 import { spool } from '../spool.ts'
 import { summarise } from '../summary.ts'
 import { Tally } from '../tally.ts'
 import { makeWatchClient, RedisConnection } from './connection.ts'
 import { redisFailure, replyCode } from './failure.ts'
-import { Keyspace } from './keyspace.ts'
+import { Keyspace, LEASE_PREFIX } from './keyspace.ts'
 import { RedisLookup, type RedisLookupOptions } from './lookup.ts'
 import { RedisWatch, type WatchedServer, type WatchState } from './watch.ts'
 
@@ -33,6 +35,17 @@ export interface RedisSourceOptions extends Omit<RedisLookupOptions, 'connection
 }
 
 type Listener = Parameters<MappingSource['onChange']>[0]
+
+/** A missing mapping and an empty one are the same. */
+const EXCHANGE = `local is = redis.call('GET', KEYS[1])
+if (is or '') ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2]) end
+return 1`
+/** Nobody ends a lease that has become somebody else's. */
+const END_LEASE = `if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])`
+/** How often a lease that ends while we look at it is tried for again. */
+const LEASE_TRIES = 5
 
 /** Connects, and starts to watch. Rejects with CONFIG_INVALID for the URL, SOURCE_UNAVAILABLE unless `allowUnavailable`. */
 export async function openRedisSource(options: RedisSourceOptions): Promise<RedisSource> {
@@ -51,6 +64,8 @@ export class RedisSource implements MappingSource {
   readonly #watch: RedisWatch | undefined
   #bulk: { connection: RedisConnection; keyspace: Keyspace } | undefined
   #listener: Listener | undefined
+  /** Ours, as they are stored, by id and account. */
+  readonly #leases = new Map<string, string>()
   readonly #underWay = new Set<Promise<unknown>>()
   #closed = false
 
@@ -104,6 +119,39 @@ export class RedisSource implements MappingSource {
     const key = this.#options.keyPrefix + identifier
     if (this.#options.waitReplicas === 0) return (await this.#write('delete', this.#writes.commands.del(key))) > 0
     return (await this.#replicated(key, 'delete', (pipeline) => pipeline.del(key))) !== 0
+  }
+
+  async exchange(identifier: string, { from = '', to }: Exchanged): Promise<boolean> {
+    if (to !== undefined) checkEntry(identifier, to)
+    this.#refuseClosed()
+    const key = this.#options.keyPrefix + identifier
+    if (this.#options.waitReplicas === 0) return (await this.#write('exchange', this.#writes.commands.eval(EXCHANGE, 1, key, from, to ?? ''))) === 1
+    return (await this.#replicated(key, 'exchange', (pipeline) => pipeline.eval(EXCHANGE, 1, key, from, to ?? ''))) === 1
+  }
+
+  async lease(identifier: string, holder: LeaseHolder, ms: number): Promise<LeaseHolder | undefined> {
+    this.#refuseClosed()
+    const { commands } = this.#writes
+    const key = this.#leaseKey(identifier)
+    const own = `${holder.id} ${identifier}`
+    for (let tries = 0; tries < LEASE_TRIES; tries++) {
+      const text = leaseText(holder)
+      // Before it is known whether it could be taken: an answer that never comes may have been a yes.
+      this.#leases.set(own, text)
+      if ((await this.#write('lease', commands.set(key, text, 'PX', Math.ceil(ms), 'NX'))) === 'OK') return undefined
+      this.#leases.delete(own)
+      const held = await this.#write('lease', commands.get(key))
+      if (held !== null) return readLease(held)
+    }
+    throw new SignalboxError('SOURCE_UNAVAILABLE', 'Redis: lease: it keeps changing hands')
+  }
+
+  async endLease(identifier: string, id: string): Promise<void> {
+    const own = `${id} ${identifier}`
+    const text = this.#leases.get(own)
+    if (text === undefined) return
+    this.#leases.delete(own)
+    await this.#write('end of a lease', this.#writes.commands.eval(END_LEASE, 1, this.#leaseKey(identifier), text))
   }
 
   /** Nothing is kept here that could be re-read. */
@@ -177,6 +225,10 @@ export class RedisSource implements MappingSource {
     this.#bulk?.connection.close()
     this.#writes.close()
     await this.#lookup.close()
+  }
+
+  #leaseKey(identifier: string): string {
+    return `${LEASE_PREFIX}${this.#options.keyPrefix}${identifier}`
   }
 
   #refuseClosed(): void {

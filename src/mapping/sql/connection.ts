@@ -13,7 +13,8 @@ export interface SqlConnection {
   select(statement: string, values: readonly (string | number)[]): Promise<readonly Row[]>
   /** How many rows it touched. */
   change(statement: string, values: readonly string[]): Promise<number>
-  begin(): Promise<void>
+  /** `exact`: a row that it reads and then writes is refused, or waited for, when somebody else writes it meanwhile. */
+  begin(exact: boolean): Promise<void>
   commit(): Promise<void>
   rollback(): Promise<void>
   /** Asks the server to give up what runs on this connection, as far as it can; the connection is dropped afterwards. */

@@ -76,8 +76,10 @@ class MysqlConnection implements SqlConnection {
     return isHeader(result) ? result.affectedRows : 0
   }
 
-  begin(): Promise<void> {
-    return this.#plain('START TRANSACTION')
+  async begin(exact: boolean): Promise<void> {
+    // For the next transaction only.
+    if (exact) await this.#plain('SET TRANSACTION ISOLATION LEVEL SERIALIZABLE')
+    await this.#plain('START TRANSACTION')
   }
 
   commit(): Promise<void> {

@@ -78,8 +78,11 @@ export class SqlPool {
     }
   }
 
-  /** Runs `work` in one transaction; whatever it throws rolls back. Rejects as `run` does, or with what `work` throws. */
-  async transaction<T>(doing: string, work: (statements: Statements) => Promise<T>): Promise<T> {
+  /**
+   * Runs `work` in one transaction; whatever it throws rolls back. Rejects as `run` does, or with what `work` throws.
+   * @param exact what it has read nobody else may change before its end (SqlConnection.begin)
+   */
+  async transaction<T>(doing: string, work: (statements: Statements) => Promise<T>, exact = false): Promise<T> {
     this.#enter()
     const { timeout } = this.#options
     try {
@@ -96,7 +99,7 @@ export class SqlPool {
         }
       }
       try {
-        await step(connection.begin())
+        await step(connection.begin(exact))
         const result = await work({
           select: (statement, values) => step(connection.select(statement, values)),
           change: (statement, values) => step(connection.change(statement, values)),

@@ -76,8 +76,8 @@ class PostgresConnection implements SqlConnection {
     return rowCount ?? 0
   }
 
-  async begin(): Promise<void> {
-    await refusing(this.#client.query('BEGIN'))
+  async begin(exact: boolean): Promise<void> {
+    await refusing(this.#client.query(exact ? 'BEGIN ISOLATION LEVEL REPEATABLE READ' : 'BEGIN'))
   }
 
   async commit(): Promise<void> {

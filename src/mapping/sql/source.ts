@@ -9,12 +9,14 @@ import { SignalboxError } from '../../errors.ts'
 import { MAPPING_BATCH } from '../../limits.ts'
 import { checkEntry } from '../entry.ts'
 import { Fingerprints } from '../fingerprints.ts'
-import type { ImportOptions, ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
+import type { LeaseHolder } from '../lease.ts'
+import type { Exchanged, ImportOptions, ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
 import { spool, type Spooled } from '../spool.ts'
 import { summarise } from '../summary.ts'
 import { Tally } from '../tally.ts'
 import { destinationOf, isName, plainWords, SqlRefusal, textOf } from './connection.ts'
 import { openDatabase } from './database.ts'
+import { SqlLeases } from './leases.ts'
 import { PostgresListener } from './listen.ts'
 import { SqlLookup, type SqlLookupOptions } from './lookup.ts'
 import { SqlPool, type Statements } from './pool.ts'
@@ -38,6 +40,10 @@ export interface SqlSourceOptions extends SqlLookupOptions {
 type Listener = Parameters<MappingSource['onChange']>[0]
 type Writing = { readonly upsert: string; readonly remove: string }
 
+/** Codes of a transaction that another one came before: it is tried again, and sees then what that has done. */
+const OVERTAKEN: ReadonlySet<string> = new Set(['40001', '40P01', 'ER_LOCK_DEADLOCK', 'ER_CHECKREAD'])
+const EXCHANGE_TRIES = 5
+
 /** Connects, tries the query, starts to listen. Rejects with CONFIG_INVALID, SOURCE_UNAVAILABLE unless `allowUnavailable`. */
 export async function openSqlSource(options: SqlSourceOptions): Promise<SqlSource> {
   const source = new SqlSource(options)
@@ -50,6 +56,7 @@ export class SqlSource implements MappingSource {
   readonly #options: SqlSourceOptions
   readonly #pool: SqlPool
   readonly #lookup: SqlLookup
+  readonly #leases: SqlLeases
   readonly #listener: PostgresListener | undefined
   #onChange: Listener | undefined
   #closing: Promise<void> | undefined
@@ -61,6 +68,7 @@ export class SqlSource implements MappingSource {
     // An import or export holds one for as long as it takes.
     this.#pool = new SqlPool({ database, size: Math.max(2, connections), clock, timeout })
     this.#lookup = new SqlLookup(options, this.#pool)
+    this.#leases = new SqlLeases(this.#pool, parseSqlUrl(url).kind)
     if (listen === undefined) return
     const server = parseSqlUrl(url)
     if (server.kind !== 'postgres') throw new SignalboxError('CONFIG_INVALID', 'mapping.sql.listen: only PostgreSQL has channels')
@@ -96,6 +104,33 @@ export class SqlSource implements MappingSource {
     const { remove } = this.#writing()
     const rows = await this.#refusing('delete', this.#pool.run('delete', false, (connection) => connection.change(remove, [identifier])))
     return rows > 0
+  }
+
+  async exchange(identifier: string, { from, to }: Exchanged): Promise<boolean> {
+    const { upsert, remove } = this.#writing()
+    if (to !== undefined) checkEntry(identifier, to)
+    const work = async ({ select, change }: Statements): Promise<boolean> => {
+      if (destinationOf(await select(this.#options.query, [identifier])) !== from) return false
+      await (to === undefined ? change(remove, [identifier]) : change(upsert, [identifier, to]))
+      return true
+    }
+    for (let triesLeft = EXCHANGE_TRIES; ; triesLeft--) {
+      try {
+        return await this.#pool.transaction('exchange', work, true)
+      } catch (error) {
+        if (error instanceof SqlRefusal && OVERTAKEN.has(error.code) && triesLeft > 1) continue
+        return this.#refusing('exchange', Promise.reject(error))
+      }
+    }
+  }
+
+  lease(identifier: string, holder: LeaseHolder, ms: number): Promise<LeaseHolder | undefined> {
+    this.#writing()
+    return this.#leases.lease(identifier, holder, ms)
+  }
+
+  endLease(identifier: string, id: string): Promise<void> {
+    return this.#leases.endLease(identifier, id)
   }
 
   /** Nothing is kept here that could be re-read. */
