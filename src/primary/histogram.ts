@@ -32,9 +32,9 @@ export class ServedHistogram extends Histogram {
     this.#series = series
   }
 
-  /** prom-client's own shape of a histogram: cumulated buckets, sum, count. */
-  override async get(): ReturnType<Histogram['get']> {
-    const { name } = this.described
+  /** What the registry asks a histogram for when it writes text: cumulated buckets, sum and count. */
+  getForPromString() {
+    const { name, help, type } = this.described
     const values = this.#series.flatMap(({ labels, durations, sum }) => {
       let cumulated = 0
       const buckets = [...BUCKETS, '+Inf'].map((le, index) => {
@@ -47,11 +47,6 @@ export class ServedHistogram extends Histogram {
         { metricName: `${name}_count`, labels, value: cumulated },
       ]
     })
-    return { ...(await super.get()), values }
-  }
-
-  /** What the registry asks instead of `get` when it writes text. */
-  getForPromString(): ReturnType<Histogram['get']> {
-    return this.get()
+    return Promise.resolve({ name, help, type, values })
   }
 }

@@ -339,8 +339,8 @@ const NUMBERS: readonly Definition[] = [
     name: 'info',
     type: 'gauge',
     help: 'Always 1; which instance and version this is',
-    labels: ['instance', 'version'],
-    put: ({ instance, version }, put) => put(1, { instance, version }),
+    labels: ['name', 'version'],
+    put: ({ instance, version }, put) => put(1, { name: instance, version }),
   },
 ]
 
@@ -411,13 +411,19 @@ function numberOf({ name, type, help, labels = [], put }: Definition, registry: 
   if (type === 'counter') {
     const counter = new Counter(configuration)
     return (reading) => {
-      counter.reset()
+      clear(counter, labels)
       put(reading, (value, of = {}) => counter.inc({ ...of }, value))
     }
   }
   const gauge = new Gauge(configuration)
   return (reading) => {
-    gauge.reset()
+    clear(gauge, labels)
     put(reading, (value, of = {}) => gauge.set({ ...of }, value))
   }
+}
+
+/** Without labels a reset leaves a 0, which would say that a bus is down where there is none. */
+function clear(metric: Counter | Gauge, labels: readonly string[]): void {
+  metric.reset()
+  if (labels.length === 0) metric.remove()
 }

@@ -81,6 +81,8 @@ export class Observatory {
       fleet.ask({ type: 'status' }, ASK_MS),
       health.ask({ type: 'snapshot' }, ASK_MS),
     ])
+    const given = new Map(status.states.map(({ destination, state }) => [destination, state]))
+    const stateOf = (destination: string) => given.get(destination) ?? 'up'
     return {
       version,
       instance,
@@ -93,7 +95,7 @@ export class Observatory {
       ],
       workersReady: asked.length,
       health: snapshot,
-      states: status.states,
+      states: snapshot.map(({ destination }) => ({ destination, state: stateOf(destination) })),
       fleet: status,
       watch: watch(),
       workerDeaths: this.#deaths,
