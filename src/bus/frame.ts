@@ -131,6 +131,14 @@ export function decodeBusFrame(bytes: Buffer, channel: string, secret: string | 
   return { header, body: decodeBody(header, plain.subarray(name)) }
 }
 
+/** The sender's name as a frame bears it that could not be believed: for a log, for nothing else. Undefined: none that is one. */
+export function claimedName(bytes: Buffer): string | undefined {
+  const end = FIXED + (bytes[3] ?? 0)
+  if (end > bytes.length) return undefined
+  const name = bytes.toString('latin1', FIXED, end)
+  return isInstanceName(name) ? name : undefined
+}
+
 function decodeBody(header: BusHeader, payload: Buffer): BusFrame['body'] {
   if (header.version !== BUS_VERSION) {
     return { ok: false, error: new SignalboxError('FRAME_INVALID', `a bus frame has payload version ${header.version}`) }

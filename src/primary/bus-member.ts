@@ -12,7 +12,7 @@
  * Over 400 lines because joining, receiving and the state between them are one thing; what stands by itself is in peers.ts,
  * pulse.ts, introductions.ts, acknowledgements.ts, peer-statistics.ts and bus-sender.ts.
  */
-import { decodeBusFrame } from '../bus/frame.ts'
+import { claimedName, decodeBusFrame } from '../bus/frame.ts'
 import type { BusFrame, BusHeader } from '../bus/frame.ts'
 import { readPayload } from '../bus/payload.ts'
 import type { ActiveHold, BusPayload, Hello, InstanceFacts, Welcome } from '../bus/payload.ts'
@@ -20,7 +20,8 @@ import type { BusTransport } from '../bus/transport.ts'
 import type { Clock, Timer } from '../clock.ts'
 import type { ClusterConfig } from '../config/config.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
-import { BUS_PATIENCE, BUS_WELCOMES, IDENTIFIERS_PER_FRAME } from '../limits.ts'
+import { BUS_PATIENCE, BUS_STANDING_LOG_MS, BUS_WELCOMES, IDENTIFIERS_PER_FRAME } from '../limits.ts'
+import { Seldom } from '../observe/seldom.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import type { PeerOutcome } from './acknowledgements.ts'
 import { BusSender } from './bus-sender.ts'
@@ -30,6 +31,8 @@ import type { Stats } from './peer-statistics.ts'
 import { Peers } from './peers.ts'
 import type { Continuity, Peer } from './peers.ts'
 import { Pulse } from './pulse.ts'
+import { Strangers } from './strangers.ts'
+import type { StrangersStatus } from './strangers.ts'
 
 export type { PeerOutcome } from './acknowledgements.ts'
 
@@ -50,8 +53,11 @@ export interface BusMemberOptions {
   readonly stats: () => Promise<Stats>
   /** Obeys a peer's change in this instance; resolves with a kick's count when every worker has, rejects when one hasn't. */
   readonly obey: (change: Change) => Promise<number>
-  /** Everything cached is doubtful. Called once per turn of the event loop at most. */
-  readonly doubt: (reason: string) => void
+  /**
+   * Everything cached is doubtful. Called once per turn of the event loop, or twice when the second reason is worth a line
+   * and the first was not. `quiet`: the reason is told otherwise, or is the ordinary course of things.
+   */
+  readonly doubt: (reason: string, quiet: boolean) => void
   readonly told: BusReport
   /** The table of peers; one of its own unless a test brings another. */
   readonly peers?: Peers
@@ -60,13 +66,15 @@ export interface BusMemberOptions {
 export interface BusReport {
   up(seconds: number): void
   down(reason: string): void
-  /** A peer has introduced itself, is back, or has started anew. */
+  /** A peer that has answered us is there, is back, or has started anew. Of names that have never answered nothing is told. */
   joined(peer: string): void
   left(peer: string): void
   lost(peer: string): void
   differs(peer: string): void
-  /** Somebody else uses our name; once per epoch of theirs. */
-  twin(): void
+  /** Somebody else uses our name. Seldom; `times`: his frames since. */
+  twin(times: number): void
+  /** Frames could not be believed. Seldom; `times`: how many since. */
+  strangers(status: StrangersStatus, times: number): void
   failed(what: string, error: SignalboxError): void
 }
 
@@ -74,7 +82,7 @@ export interface BusCounters {
   gaps: number
   /** Frames that could not be read, or that nobody may send so. */
   invalid: number
-  /** Frames heard before, of epochs that are over, or answers to no question of ours. */
+  /** Frames with numbers below one heard before, or answers to no question of ours. */
   repeated: number
   received: number
   sent: number
@@ -84,10 +92,12 @@ export interface BusCounters {
 /** Joining: nothing is cached yet, so that nothing can be doubtful. */
 type Phase = 'new' | 'joining' | 'joined' | 'closed'
 
-const WHY: Readonly<Record<Exclude<Continuity, 'next' | 'repeated'>, (instance: string) => string>> = {
+const WHY: Readonly<Record<Exclude<Continuity, 'next' | 'repeated'> | 'rewound', (instance: string) => string>> = {
   gap: (instance) => `frames of peer ${instance} were missed`,
   restarted: (instance) => `peer ${instance} has started anew`,
-  stranger: (instance) => `peer ${instance} was there without our knowing`,
+  new: (instance) => `peer ${instance} has appeared`,
+  unheard: (instance) => `peer ${instance} was there without our knowing`,
+  rewound: (instance) => `frames under the name of peer ${instance} were not its own`,
   older: (instance) => `peer ${instance} sends under an older epoch`,
   untracked: (instance) => `there are too many peers to follow ${instance}`,
 }
@@ -101,6 +111,8 @@ export class BusMember {
   readonly #statistics: PeerStatistics
   readonly #sender: BusSender
   readonly #patience: number
+  /** Milliseconds for which one that is lost may serve what it has, and is named. */
+  readonly #memory: number
   readonly #counters = { gaps: 0, invalid: 0, repeated: 0, received: 0, doubts: 0 }
   #phase: Phase = 'new'
   #up = false
@@ -109,14 +121,15 @@ export class BusMember {
   #lastBeat = 0
   /** Clock time of a beat that came too late for a judgement over others. */
   #stalledAt: number | undefined
-  #doubted = false
+  #doubted: 'no' | 'quietly' | 'loudly' = 'no'
   #saidHello = false
   #closing: Promise<void> | undefined
 
   /** The question to whoever has our name. */
   #probe = -1
   #twin = false
-  #twinEpoch = -1
+  readonly #strangers = new Strangers()
+  readonly #standing: Seldom
   #welcomes = 0
   readonly #welcomed = new Map<string, readonly ActiveHold[]>()
   #progress: () => void = () => {}
@@ -126,10 +139,12 @@ export class BusMember {
     this.#options = options
     this.#peers = options.peers ?? new Peers()
     this.#patience = BUS_PATIENCE * cluster.heartbeat
+    this.#memory = Math.max(this.#patience, cluster.busDownTtl)
     this.#pulse = new Pulse(this.#patience)
     this.#introductions = new Introductions(cluster.heartbeat, this.#patience)
     this.#statistics = new PeerStatistics(options.clock, options.stats)
     this.#sender = new BusSender(options)
+    this.#standing = new Seldom(options.clock, BUS_STANDING_LOG_MS)
   }
 
   get counters(): BusCounters {
@@ -144,6 +159,11 @@ export class BusMember {
   /** The number of the last frame that went to all. */
   get sequence(): number {
     return this.#sender.sequence
+  }
+
+  /** Those whose frames could not be believed; undefined: there were none. */
+  get strangers(): StrangersStatus | undefined {
+    return this.#strangers.status
   }
 
   peers(): readonly Peer[] {
@@ -190,7 +210,7 @@ export class BusMember {
   /** Publishes a change and waits for acknowledgements, at most ack_timeout. Names every peer that has not confirmed. Never rejects. */
   async publish(change: Change): Promise<readonly PeerOutcome[]> {
     const { clock, cluster, told } = this.#options
-    const lost = this.#peers.missed(clock.now(), Math.max(this.#patience, cluster.busDownTtl))
+    const lost = this.#peers.missed(clock.now(), this.#memory)
     const sequence = this.sequence + 1
     const settled = this.#acknowledgements.expect(sequence, this.#peers.expect(sequence))
     const timer = clock.after(cluster.ackTimeout, () => this.#acknowledgements.settle(sequence), { keepAlive: true })
@@ -322,10 +342,11 @@ export class BusMember {
       if (this.#phase === 'joined') told.down(transport.trouble() ?? 'its own heartbeat has not come back')
     }
     if (mayJudge) {
-      for (const { instance } of this.#peers.silent(now, this.#patience)) {
-        told.lost(instance)
-        this.#doubt(`peer ${instance} is gone without a bye`)
+      for (const { instance, proven } of this.#peers.silent(now, this.#patience)) {
+        if (proven) told.lost(instance)
+        this.#doubt(`peer ${instance} is gone without a bye`, !proven)
       }
+      this.#peers.expire(now, this.#memory)
     }
     // That it doesn't come back is how a failure is noticed: there is nothing else to do about it.
     this.#sendSign({ kind: 'heartbeat', facts: facts() }, cluster.heartbeat).catch(() => {})
@@ -360,7 +381,7 @@ export class BusMember {
 
   /** To one whose epoch or destinations aren't known for sure; once per heartbeat. */
   #question(instance: string): void {
-    const question = this.#introductions.ask(instance, this.#options.clock.now())
+    const question = this.#introductions.ask(instance, this.#options.clock.now(), this.#peers.get(instance)?.sequence)
     if (question !== undefined) this.#sendTo(instance, this.#helloWith(question))
   }
 
@@ -405,7 +426,7 @@ export class BusMember {
     try {
       frame = decodeBusFrame(bytes, channel, this.#options.cluster.secret)
     } catch (thrown) {
-      return this.#invalid(asSignalboxError(thrown).message)
+      return this.#stranger(claimedName(bytes), asSignalboxError(thrown).message)
     }
     if (frame.header.instance === this.#options.cluster.instance) return this.#ofOurName(channel, frame)
     if (channel === this.#sender.frames) this.#forAll(frame)
@@ -424,7 +445,7 @@ export class BusMember {
       if (channel === this.#sender.frames) this.#ownReturned(header)
       return
     }
-    if (channel === this.#sender.frames) return this.#twinHeard(header)
+    if (channel === this.#sender.frames) return this.#twinHeard()
     const payload = this.#read(header, body)
     if (payload?.kind === 'hello') {
       // Who was here first stays; of two that come at once, the one that started first.
@@ -450,12 +471,11 @@ export class BusMember {
   }
 
   /** What another says under our name nobody can follow. While joining it may be a late word of our own former life. */
-  #twinHeard(header: BusHeader): void {
+  #twinHeard(): void {
     if (this.#phase !== 'joined') return
-    this.#doubt('somebody else sends under our name')
-    if (this.#twinEpoch === header.epoch) return
-    this.#twinEpoch = header.epoch
-    this.#options.told.twin()
+    this.#doubt('somebody else sends under our name', true)
+    const times = this.#standing.times('twin')
+    if (times !== undefined) this.#options.told.twin(times)
   }
 
   #forAll({ header, body }: BusFrame): void {
@@ -464,34 +484,34 @@ export class BusMember {
     const { peer, continuity, returned } = this.#peers.follow(header, clock.now())
     if (continuity === 'repeated') {
       this.#counters.repeated++
-      return
+      return this.#question(instance)
     }
     if (continuity !== 'next') {
       this.#missed(continuity)
-      this.#doubt(WHY[continuity](instance))
+      this.#doubt(WHY[continuity](instance), continuity === 'new')
     }
-    if (continuity === 'older') {
+    if (continuity === 'older' || peer === undefined) {
       // If it is there it is told who we are, and tells who it is.
       const payload = header.kind === 'hello' ? this.#read(header, body) : undefined
       if (payload?.kind === 'hello') this.#welcome(instance, payload.question)
       return this.#question(instance)
     }
-    if (peer === undefined) return
-    if (returned && peer.facts !== undefined) told.joined(instance)
+    if (returned && peer.proven) told.joined(instance)
     const payload = this.#read(header, body)
     if (payload === undefined) return
     switch (payload.kind) {
       case 'hello':
-        this.#introduce(peer, payload)
         this.#welcome(instance, payload.question)
-        if (!peer.proven) this.#question(instance)
+        if (peer.proven) this.#introduce(peer, payload)
+        else this.#question(instance)
         return
       case 'heartbeat':
         return this.#heartbeat(peer, payload.facts)
       case 'bye':
         this.#peers.left(instance)
         this.#acknowledgements.left(instance)
-        return told.left(instance)
+        if (peer.proven) told.left(instance)
+        return
       case 'kick':
       case 'hold':
       case 'release':
@@ -514,7 +534,10 @@ export class BusMember {
     if (payload === undefined) return
     switch (payload.kind) {
       case 'hello':
-        return this.#welcome(instance, payload.question)
+        this.#welcome(instance, payload.question)
+        // Whoever asks us is there, though we may never have heard it.
+        if (this.#peers.get(instance)?.proven !== true) this.#question(instance)
+        return
       case 'welcome':
         return this.#welcomeFrom(header, payload)
       case 'acknowledge':
@@ -549,15 +572,16 @@ export class BusMember {
   #welcomeFrom(header: BusHeader, welcome: Welcome): void {
     const { instance } = header
     const now = this.#options.clock.now()
-    if (!this.#introductions.answered(instance, welcome.question, now)) {
+    const asked = this.#introductions.answered(instance, welcome.question, now)
+    if (asked === undefined) {
       this.#counters.repeated++
       return
     }
-    const known = this.#peers.proven(header, welcome.sequence, now)
+    const known = this.#peers.proven(header, welcome.sequence, now, asked)
     if (known === undefined) return this.#doubt(WHY.untracked(instance))
-    if (known.missed) {
-      this.#missed('stranger')
-      this.#doubt(WHY.stranger(instance))
+    if (known.missed !== undefined) {
+      this.#missed(known.missed)
+      this.#doubt(WHY[known.missed](instance))
     }
     this.#introduce(known.peer, welcome)
     if (this.#phase === 'joining') {
@@ -627,9 +651,17 @@ export class BusMember {
 
   // ---- doubt ----
 
-  #missed(continuity: Continuity): void {
-    const counts = continuity === 'gap' || continuity === 'restarted' || continuity === 'stranger'
+  #missed(continuity: Continuity | 'rewound'): void {
+    const counts = continuity === 'gap' || continuity === 'restarted' || continuity === 'unheard' || continuity === 'rewound'
     if (counts && this.#phase !== 'joining') this.#counters.gaps++
+  }
+
+  #stranger(name: string | undefined, reason: string): void {
+    this.#counters.invalid++
+    const status = this.#strangers.heard(name, reason, this.#options.clock.wall())
+    const times = this.#standing.times('strangers')
+    if (times !== undefined) this.#options.told.strangers(status, times)
+    this.#doubt(reason, true)
   }
 
   #invalid(reason: string): void {
@@ -641,11 +673,11 @@ export class BusMember {
    * Once per turn of the event loop: what comes in one piece was sent before any cache could have asked again after the
    * first doubt, so that one doubt covers it all; and a flood of frames must not become a flood of messages to the workers.
    */
-  #doubt(reason: string): void {
-    if (this.#doubted || this.#phase !== 'joined') return
-    this.#doubted = true
-    queueMicrotask(() => (this.#doubted = false))
+  #doubt(reason: string, quiet = false): void {
+    if (this.#phase !== 'joined' || this.#doubted === 'loudly' || (quiet && this.#doubted === 'quietly')) return
+    if (this.#doubted === 'no') queueMicrotask(() => (this.#doubted = 'no'))
+    this.#doubted = quiet ? 'quietly' : 'loudly'
     this.#counters.doubts++
-    this.#options.doubt(reason)
+    this.#options.doubt(reason, quiet)
   }
 }

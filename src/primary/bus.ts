@@ -26,7 +26,7 @@ export interface BusSurroundings {
 
 /** Over what the workers may take to obey. */
 const MARGIN_MS = 1_000
-/** Doubts are logged at most this often. */
+/** Doubts are logged at most this often, and so is each kind of failure. */
 const DOUBT_LOG_MS = 10_000
 
 /**
@@ -52,13 +52,13 @@ export async function joinBus(surroundings: BusSurroundings): Promise<BusMember 
     holds: () => fleet.holds(),
     stats,
     obey: (change) => fleetRef.ask({ type: 'obey', change }, deadline),
-    doubt: (reason) => {
+    doubt: (reason, quiet) => {
       // A flood of bad frames is one line now and then.
-      const times = doubts.times('doubt')
+      const times = quiet ? undefined : doubts.times('doubt')
       if (times !== undefined) events.busDoubt(log, { reason, times })
       fleetRef.ask({ type: 'doubt', reason }, deadline).catch((error: unknown) => events.changeUnconfirmed(log, { change: 'doubt', error: asSignalboxError(error) }))
     },
-    told: report(log, fleetRef),
+    told: report(log, clock, fleetRef),
   })
   try {
     fleet.attach(member, await member.join())
@@ -76,7 +76,8 @@ export function factsOf(config: Config, version: string, workers: number): Insta
   return { digest: configurationDigest(config), version, workers }
 }
 
-function report(log: Logger, fleet: ActorRef<FleetMessage>): BusReport {
+function report(log: Logger, clock: Clock, fleet: ActorRef<FleetMessage>): BusReport {
+  const failures = new Seldom(clock, DOUBT_LOG_MS)
   return {
     up(seconds) {
       events.busRecovered(log, { seconds: Math.round(seconds * 10) / 10 })
@@ -90,7 +91,11 @@ function report(log: Logger, fleet: ActorRef<FleetMessage>): BusReport {
     left: (peer) => events.peerLeft(log, { peer }),
     lost: (peer) => events.peerLost(log, { peer, reason: 'silent for three heartbeats' }),
     differs: (peer) => events.peerDiffers(log, { peer }),
-    twin: () => events.busTwin(log),
-    failed: (what: string, error: SignalboxError) => events.busFailed(log, { what, error }),
+    twin: (times) => events.busTwin(log, { times }),
+    strangers: ({ names, reason }, times) => events.busStrangers(log, { names, reason, times }),
+    failed(what: string, error: SignalboxError) {
+      const times = failures.times(`${what} ${error.code}`)
+      if (times !== undefined) events.busFailed(log, { what, error, times })
+    },
   }
 }

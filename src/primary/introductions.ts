@@ -12,7 +12,7 @@ export class Introductions {
   readonly #patience: number
   readonly #limit: number
   #toAll = { question: -1, at: Number.NEGATIVE_INFINITY, answered: new Set<string>() }
-  readonly #toOne = new Map<string, { readonly question: number; readonly at: number }>()
+  readonly #toOne = new Map<string, { readonly question: number; readonly at: number; readonly known: number }>()
 
   /** @param patience milliseconds within which a question to all must be answered */
   constructor(heartbeat: number, patience: number, limit = BUS_PEERS) {
@@ -32,8 +32,12 @@ export class Introductions {
     return this.#toAll.question
   }
 
-  /** A question to one; undefined when it was asked within the last heartbeat. */
-  ask(instance: string, now: number): number | undefined {
+  /**
+   * A question to one; undefined when it was asked within the last heartbeat.
+   *
+   * @param known the last number that is known of it; comes back with its answer
+   */
+  ask(instance: string, now: number, known = -1): number | undefined {
     const asked = this.#toOne.get(instance)
     if (asked !== undefined && now - asked.at < this.#heartbeat) return undefined
     this.#toOne.delete(instance)
@@ -43,17 +47,21 @@ export class Introductions {
       if (oldest !== undefined) this.#toOne.delete(oldest)
     }
     const question = Introductions.draw()
-    this.#toOne.set(instance, { question, at: now })
+    this.#toOne.set(instance, { question, at: now, known })
     return question
   }
 
-  /** Whether this is an answer to a question of ours, the first by this instance, and in time. */
-  answered(instance: string, question: number, now: number): boolean {
-    if (this.#toOne.get(instance)?.question === question) return this.#toOne.delete(instance)
+  /** Undefined: no answer to a question of ours, not the first by this instance, or too late. Else what was known of it when it was asked, -1 in a question to all. */
+  answered(instance: string, question: number, now: number): number | undefined {
+    const asked = this.#toOne.get(instance)
+    if (asked?.question === question) {
+      this.#toOne.delete(instance)
+      return asked.known
+    }
     const { at, answered } = this.#toAll
-    if (this.#toAll.question !== question || answered.has(instance) || answered.size >= this.#limit) return false
-    if (now - at > this.#patience) return false
+    if (this.#toAll.question !== question || answered.has(instance) || answered.size >= this.#limit) return undefined
+    if (now - at > this.#patience) return undefined
     answered.add(instance)
-    return true
+    return -1
   }
 }

@@ -1,8 +1,9 @@
 /**
  * The peers of an instance, as a table without clock or transport: who has been heard, at which sequence, who is lost. It
- * follows every sender's sequence and says when something may have been missed. What has left is remembered, so that a
- * recorded frame can't bring it back, and what was forgotten or pushed out can't come back as if nothing had been missed.
- * Bounded by BUS_PEERS. Owned by the fleet actor.
+ * follows every sender's sequence and says when something may have been missed. Who appears, in whatever life, may have
+ * written things that nobody heard of, so that no first frame counts as the next one. What has left is remembered, so that
+ * a recorded frame can't bring it back. A name that has never answered us is only a name: it gives way when the table is
+ * full, and goes when it is silent. Bounded by BUS_PEERS. Owned by the fleet actor.
  */
 import type { BusHeader } from '../bus/frame.ts'
 import type { InstanceFacts } from '../bus/payload.ts'
@@ -10,16 +11,18 @@ import { BUS_OWED, BUS_PEERS } from '../limits.ts'
 
 /** What a frame's header says about the frames before it. All but `next` and `repeated` mean that something may be missing. */
 export type Continuity =
-  /** The next one, or the first that there is of a peer. */
+  /** The next one. */
   | 'next'
-  /** Heard already: nothing new. */
+  /** Heard already, or a higher number was: a recording, or the higher one was forged. Only asking its sender can tell. */
   | 'repeated'
   /** Numbers before it are missing. */
   | 'gap'
+  /** The first frame of a life, of one never heard before or that had said bye. What it did in lives that were not heard nobody knows. */
+  | 'new'
+  /** Never heard before, and this is not its first frame. */
+  | 'unheard'
   /** The sender has started anew; how its earlier life ended was not heard. */
   | 'restarted'
-  /** Never heard before, and this is not its first frame. */
-  | 'stranger'
   /** Of an epoch before the one that is followed: a replay, or the sender's clock was set back. Only asking it can tell. */
   | 'older'
   /** One more than can be followed. */
@@ -59,6 +62,12 @@ export interface Followed {
   readonly returned: boolean
 }
 
+export interface Proven {
+  readonly peer: Peer
+  /** What may have been missed; undefined: nothing. `rewound`: higher numbers than its own had been heard under its name. */
+  readonly missed: 'unheard' | 'rewound' | undefined
+}
+
 /** The last that is known of one who isn't followed any more. */
 interface Ended {
   readonly epoch: number
@@ -71,8 +80,6 @@ export class Peers {
   readonly #limit: number
   readonly #peers = new Map<string, Known>()
   readonly #ended = new Map<string, Ended>()
-  /** Somebody's end without a bye is not remembered any more: whoever appears may be that one. */
-  #amnesia = false
 
   constructor(limit = BUS_PEERS) {
     this.#limit = limit
@@ -117,19 +124,23 @@ export class Peers {
 
   /**
    * A peer has answered a question of ours: this is its epoch, whatever was believed before, and `sequence` the last number
-   * that it has used. `missed`: frames of it may have gone by unheard. Undefined: one more than can be followed.
+   * that it has used. `asked`: the last number that was known of this life when the question was put, -1 if that wasn't
+   * noted; a number below it shows that what was known was not the peer's own. Undefined: one more than can be followed.
    */
-  proven(header: BusHeader, sequence: number, now: number): { readonly peer: Peer; readonly missed: boolean } | undefined {
+  proven(header: BusHeader, sequence: number, now: number, asked = -1): Proven | undefined {
     const known = this.#peers.get(header.instance)
     if (known !== undefined && known.epoch === header.epoch) {
-      // Its sequence is followed on the channel for all: taking it from here would hide a gap.
       known.proven = true
-      return { peer: known, missed: false }
+      // Its sequence is followed on the channel for all: taking a higher one from here would hide a gap.
+      if (sequence >= asked || sequence >= known.sequence) return { peer: known, missed: undefined }
+      known.sequence = sequence
+      known.gaps++
+      return { peer: known, missed: 'rewound' }
     }
-    const peer = known === undefined ? this.#admit(header, sequence, now) : this.#replace(known, header, sequence, now)
+    const peer = known === undefined ? this.#admit(header, sequence, now, true) : this.#replace(known, header, sequence, now)
     if (peer === undefined) return undefined
     peer.proven = true
-    return { peer, missed: true }
+    return { peer, missed: 'unheard' }
   }
 
   /** Marks those lost that have been silent for `patience` milliseconds, and returns them. */
@@ -137,6 +148,13 @@ export class Peers {
     const lost = this.live().filter((peer) => now - peer.heard >= patience)
     for (const peer of lost) peer.lostAt = now
     return lost
+  }
+
+  /** Drops names that have been silent for longer than they must be named (`memory`), and have never answered us: nobody may be behind them. */
+  expire(now: number, memory: number): void {
+    for (const { instance, lostAt, proven } of this.#peers.values()) {
+      if (!proven && lostAt !== undefined && now - lostAt > memory) this.#end(instance, false)
+    }
   }
 
   /** A change of ours is about to be sent: those who must acknowledge it. */
@@ -181,17 +199,17 @@ export class Peers {
     if (ended !== undefined && sameLife && header.sequence <= ended.sequence) {
       return { continuity: 'repeated', peer: undefined, returned: false }
     }
-    const peer = this.#admit(header, header.sequence, now)
+    const peer = this.#admit(header, header.sequence, now, false)
     if (peer === undefined) return { continuity: 'untracked', peer, returned: false }
+    if (sameLife) return { continuity: 'gap', peer, returned: true }
     // The first frame of an epoch is its hello, number 1: with anything else we came late.
     const first = header.kind === 'hello' && header.sequence === 1
-    if (ended === undefined) return { continuity: first && !this.#amnesia ? 'next' : 'stranger', peer, returned: false }
-    if (sameLife) return { continuity: 'gap', peer, returned: true }
-    return { continuity: first && ended.bye ? 'next' : 'restarted', peer, returned: false }
+    if (ended === undefined) return { continuity: first ? 'new' : 'unheard', peer, returned: false }
+    return { continuity: first && ended.bye ? 'new' : 'restarted', peer, returned: false }
   }
 
-  #admit(header: BusHeader, sequence: number, now: number): Known | undefined {
-    if (this.#peers.size >= this.#limit && !this.#makeRoom()) return undefined
+  #admit(header: BusHeader, sequence: number, now: number, answers: boolean): Known | undefined {
+    if (this.#peers.size >= this.#limit && !this.#makeRoom(answers)) return undefined
     const peer = newcomer(header, sequence, now)
     this.#ended.delete(header.instance)
     this.#peers.set(header.instance, peer)
@@ -205,9 +223,11 @@ export class Peers {
     return peer
   }
 
-  /** A name that was never more than a frame gives way; one that has answered us stays until an operator forgets it. */
-  #makeRoom(): boolean {
-    for (const peer of this.#peers.values()) if (peer.lostAt !== undefined && !peer.proven) return this.#end(peer.instance, false)
+  /** A name that has never answered us gives way when it is silent, and at any time to one that has answered; those stay until an operator forgets them. */
+  #makeRoom(forOneWhoAnswers: boolean): boolean {
+    for (const { instance, lostAt, proven } of this.#peers.values()) {
+      if (!proven && (lostAt !== undefined || forOneWhoAnswers)) return this.#end(instance, false)
+    }
     return false
   }
 
@@ -215,15 +235,14 @@ export class Peers {
     const peer = this.#peers.get(instance)
     if (peer === undefined) return false
     this.#peers.delete(instance)
+    // Names that were made up must not push out what is remembered of the real.
+    if (!peer.proven) return true
     this.#ended.delete(instance)
     this.#ended.set(instance, { epoch: peer.epoch, sequence: peer.sequence, bye })
     if (this.#ended.size > this.#limit) {
       // The oldest: a map keeps the order of insertion.
-      for (const [oldest, ended] of this.#ended) {
-        this.#ended.delete(oldest)
-        if (!ended.bye) this.#amnesia = true
-        break
-      }
+      const [oldest] = this.#ended.keys()
+      if (oldest !== undefined) this.#ended.delete(oldest)
     }
     return true
   }

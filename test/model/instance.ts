@@ -129,6 +129,7 @@ export class Instance {
         lost: () => {},
         differs: () => {},
         twin: () => {},
+        strangers: () => {},
         failed: () => {},
       },
       peers: parts.peers(),
@@ -139,11 +140,6 @@ export class Instance {
   async begin(): Promise<void> {
     this.#fleet.attach(this.member, await this.member.join())
     for (let number = 0; number < WORKERS; number++) this.#fork()
-  }
-
-  /** Whether it follows this life of a peer, so that it will notice the next one. */
-  knows(peer: Instance): boolean {
-    return this.member.peers().some(({ instance, epoch }) => instance === peer.name && epoch === peer.#options.epoch)
   }
 
   get workers(): readonly ModelWorker[] {

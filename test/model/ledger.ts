@@ -84,13 +84,6 @@ export class Ledger {
     }
   }
 
-  /** Its writer is gone before it could tell anybody, and nobody will ever know that it was there: only their life ends such routes. */
-  untold(writer: string): void {
-    for (const versions of this.#versions.values()) {
-      for (const version of versions) if (version.writer === writer && version.since === Number.POSITIVE_INFINITY) version.since = Number.MAX_VALUE
-    }
-  }
-
   floors({ instance, watches }: Reader, key: string, now: number): Floors {
     const always = this.#acknowledged.get(`${instance} ${key}`) ?? 0
     let asked = always

@@ -230,9 +230,8 @@ class World {
         instance[one.how]()
         this.#instances.delete(name)
         this.#writing.delete(name)
-        // Silence tells its peers, unless they couldn't hear it anyway.
+        // Silence tells its peers, unless they couldn't hear it anyway: then its next life does.
         if (!unheard(instance)) this.#ledger.told(name, this.#clock.now())
-        else if (![...this.#instances.values()].every((other) => other.knows(instance))) this.#ledger.untold(name)
     }
   }
 

@@ -81,6 +81,7 @@ describe('joining', () => {
     await settle()
     assert.deepEqual(holds.map(({ identifier }) => identifier).sort(), ['held-a', 'held-b', 'held-c'])
     assert.equal(stage.clock.now(), 0)
+    assert.equal(d.doubtful, 0, 'it has nothing cached yet')
     for (const actor of [...others, d]) {
       assert.equal(actor.member.state, 'up')
       assert.deepEqual(actor.doubts, [], actor.name)
@@ -231,10 +232,25 @@ describe('two of one name', () => {
     other.end.mend()
     await stage.beats(4)
     for (const actor of [one, other]) {
-      assert.equal(actor.told.filter((event) => event === 'twin').length, 1)
-      assert.ok(actor.doubts.length > 0)
+      assert.deepEqual(actor.told.filter((event) => event.startsWith('twin')), ['twin 1'])
+      assert.ok(actor.doubtful > 0)
       assert.equal(actor.member.state, 'up')
     }
+  })
+
+  test('however many lives the other claims to have had, it is told seldom, with how often it was heard', async () => {
+    const stage = new Stage()
+    const a = await stage.joined('a')
+    const heard = async (): Promise<void> => {
+      for (let epoch = 5_000; epoch < 5_100; epoch++) stage.forge({ kind: 'bye', epoch, sequence: 1 })
+      await settle()
+    }
+    await heard()
+    assert.deepEqual(a.told, ['twin 1'])
+    assert.equal(a.member.state, 'up')
+    stage.clock.advance(600_000)
+    await heard()
+    assert.deepEqual(a.told.filter((event) => event.startsWith('twin')), ['twin 1', 'twin 100'])
   })
 
   test('who is followed can be followed again once the other is gone', async () => {
@@ -415,14 +431,54 @@ describe('what was missed', () => {
     assert.deepEqual(b.doubts.slice(1), ['frames of peer a were missed'])
   })
 
-  test('a restart without bye is doubted, one with bye is not', async () => {
+  test('whoever appears may have written what nobody heard of: all is doubtful, and no line is spent on it', async () => {
+    const stage = new Stage()
+    const a = await stage.joined('a')
+    await stage.joined('b')
+    assert.deepEqual([a.quiet, a.doubts], [['peer b has appeared'], []])
+    await stage.beats(3)
+    assert.equal(a.doubtful, 1)
+    assert.deepEqual([a.told, a.member.counters.gaps], [['joined b'], 0])
+  })
+
+  test('what an instance wrote while it could tell nobody is doubted when it is there again, by those too who never knew it', async () => {
+    const stage = new Stage()
+    const b = await stage.joined('b')
+    b.end.cut = true
+    const a = stage.actor('a')
+    const joining = a.join()
+    await stage.beats(4)
+    await joining
+    assert.deepEqual(await b.member.publish(CAROL), [])
+    b.end.vanish()
+    assert.equal(a.doubtful, 0)
+    await stage.joined('b')
+    assert.equal(a.doubtful, 1)
+    assert.deepEqual(a.obeyed, [])
+  })
+
+  test('one whose frames to all never arrive is known by what it asks us, and is named', async () => {
+    const stage = new Stage()
+    const b = await stage.joined('b')
+    stage.hub.fate = ({ from, to, channel }) => (from === 'c' && to === 'b' && channel === FRAMES ? [] : [0])
+    const c = stage.actor('c')
+    const joining = c.join()
+    await stage.beats(4)
+    await joining
+    assert.equal(b.peer('c')?.proven, true)
+    assert.ok(b.doubts.includes('peer c was there without our knowing'))
+    assert.ok((await b.member.publish(CAROL)).some(({ instance }) => instance === 'c'))
+    assert.deepEqual(c.obeyed, [CAROL])
+  })
+
+  test('a restart without bye is worth a line, one with bye is not; both are doubted', async () => {
     const stage = new Stage()
     const [first, b] = await stage.pair()
     await first.member.close()
     await settle()
     const second = await stage.joined('a')
     await stage.beats(2)
-    assert.deepEqual(b.doubts, [])
+    assert.deepEqual([b.doubts, b.quiet], [[], ['peer a has appeared']])
     second.end.vanish()
     await stage.joined('a')
     assert.deepEqual(b.doubts, ['peer a has started anew'])
@@ -504,15 +560,12 @@ describe('what was missed', () => {
     const [a, b] = await stage.pair()
     const next = (): number => (b.peer('a')?.sequence ?? 0) + 1
     const bad: (() => void)[] = [
-      () => stage.hub.inject(FRAMES, Buffer.alloc(0)),
-      () => stage.hub.inject(FRAMES, Buffer.from('not a frame at all, but longer than its header')),
       () => stage.forge({ kind: 'invalidate', sequence: next(), payload: { identifiers: ['x'.repeat(513)], reread: false } }),
       () => stage.forge({ kind: 'invalidate', sequence: next(), payload: { identifiers: 'carol' } }),
       () => stage.forge({ kind: 'hold', sequence: next(), payload: { identifier: 'carol', id: 'x', ms: 120_001 } }),
       () => stage.forge({ kind: 'heartbeat', sequence: next(), payload: { facts: { digest: 'x'.repeat(300), version: '', workers: 1 } } }),
       () => stage.forge({ kind: 'acknowledge', sequence: next(), payload: { epoch: 1, sequence: 1, count: 0 } }),
       () => stage.forge({ kind: 'kick', sequence: 0, payload: { identifier: 'carol' } }, undefined, 'signalbox:test:to:b'),
-      () => stage.forge({ kind: 'bye', sequence: next() }, 'a secret that B does not have'),
     ]
     for (const [index, send] of bad.entries()) {
       b.doubts.length = 0
@@ -525,6 +578,47 @@ describe('what was missed', () => {
     assert.equal(b.peer('a')?.lostAt, undefined)
     assert.equal(a.member.state, 'up')
     assert.equal(b.member.state, 'up')
+  })
+
+  test('frames of which not even the sender can be believed are doubted, counted, and shown with the names that they bear', async () => {
+    const stage = new Stage()
+    const [, b] = await stage.pair()
+    assert.equal(b.member.strangers, undefined)
+    b.told.length = 0
+    b.quiet.length = 0
+    const since = stage.clock.wall()
+    const bad: (() => void)[] = [
+      () => stage.forge({ kind: 'bye', instance: 'stray', sequence: 3 }, 'a secret that B does not have'),
+      () => stage.hub.inject(FRAMES, Buffer.alloc(0)),
+      () => stage.hub.inject(FRAMES, Buffer.from('not a frame at all, but longer than its header')),
+      () => stage.forge({ kind: 'kick', instance: 'b', sequence: 3, payload: { identifier: 'carol' } }, 'another', 'signalbox:test:to:b'),
+    ]
+    for (const [index, send] of bad.entries()) {
+      send()
+      await settle()
+      assert.equal(b.quiet.length, index + 1)
+      assert.equal(b.member.counters.invalid, index + 1)
+    }
+    const reason = 'a bus frame is authenticated, this instance has no secret'
+    assert.deepEqual(b.member.strangers, { frames: 4, names: ['stray', 'b'], since, last: stage.clock.wall(), reason })
+    assert.deepEqual(b.told, [`strangers stray 1: ${reason}`])
+    assert.deepEqual([b.obeyed, b.doubts, b.member.state], [[], [], 'up'])
+    assert.equal(b.peer('a')?.proven, true)
+    stage.clock.advance(600_000)
+    stage.hub.inject(FRAMES, Buffer.alloc(0))
+    await settle()
+    assert.ok(b.told.includes('strangers stray,b 4: a bus frame of 0 bytes is out of bounds'))
+  })
+
+  test('a doubt that is worth a line is told although a quiet one came in the same moment', async () => {
+    const stage = new Stage()
+    const [a, b] = await stage.pair()
+    b.quiet.length = 0
+    const sequence = (b.peer('a')?.sequence ?? 0) + 5
+    b.end.arrive(FRAMES, Buffer.alloc(0))
+    b.end.arrive(FRAMES, encodeBusFrame({ kind: 'bye', instance: 'a', epoch: a.epoch, sequence, payload: {} }, FRAMES, undefined))
+    b.end.arrive(FRAMES, Buffer.alloc(0))
+    assert.deepEqual([b.quiet.length, b.doubts], [1, ['frames of peer a were missed']])
   })
 
   test('frames of another channel are never seen', async () => {
@@ -763,9 +857,10 @@ describe('recordings and forgeries', () => {
       await joining
       void b.member.publish(KICK)
       await settle()
-      assert.ok(a.doubts.length > 0)
+      assert.ok(a.doubtful > 0)
       assert.ok(a.member.counters.invalid > 0)
       assert.deepEqual([a.member.peers(), b.member.peers(), a.obeyed], [[], [], []])
+      assert.deepEqual([a.member.strangers?.names, b.member.strangers?.names], [['b'], ['a']])
       assert.deepEqual([a.member.state, b.member.state], ['up', 'up'])
     }
   })
@@ -788,6 +883,89 @@ describe('recordings and forgeries', () => {
     await stage.joined('c')
     assert.equal(b.peer('c')?.proven, true)
     assert.equal(b.member.peers().length, 1_024)
+  })
+
+  test('a forged number far ahead costs doubt, and the real sender is heard again as soon as it has answered', async () => {
+    const stage = new Stage()
+    const [a, b] = await stage.pair()
+    const facts = { digest: 'same', version: '1', workers: 2 }
+    stage.forge({ kind: 'heartbeat', instance: 'a', epoch: a.epoch, sequence: 2 ** 47, payload: { facts } })
+    await settle()
+    assert.deepEqual(b.doubts, ['frames of peer a were missed'])
+    const before = b.doubtful
+    await stage.beats(1)
+    assert.equal(b.peer('a')?.sequence, a.member.sequence)
+    assert.ok(b.doubts.includes('frames under the name of peer a were not its own'))
+    assert.ok(b.doubtful > before)
+    assert.deepEqual(await a.member.publish(KICK), [{ instance: 'b', acknowledged: true, count: 3 }])
+    b.doubts.length = 0
+    await stage.beats(3)
+    assert.deepEqual([b.doubts, b.told.filter((event) => event.startsWith('lost'))], [[], []])
+  })
+
+  test('one that a forged bye has taken away is there again once it has answered', async () => {
+    const stage = new Stage()
+    const [a, b] = await stage.pair()
+    stage.forge({ kind: 'bye', instance: 'b', epoch: b.epoch, sequence: 2 ** 47 })
+    await settle()
+    assert.equal(a.peer('b'), undefined, 'nothing shows yet that it was forged')
+    const before = a.doubtful
+    await stage.beats(1)
+    assert.equal(a.peer('b')?.proven, true)
+    assert.ok(a.doubtful > before)
+    assert.deepEqual(await a.member.publish(CAROL), [{ instance: 'b', acknowledged: true, count: 0 }])
+  })
+
+  test('a recorded frame makes its sender be asked, once per heartbeat, and changes nothing', async () => {
+    const stage = new Stage()
+    const [a, b] = await stage.pair({ cluster: { secret } })
+    await stage.beats(2)
+    const doubtful = b.doubtful
+    const asked = (): number => stage.recorded('b', 'signalbox:test:to:a').filter(({ bytes, channel }) => decodeBusFrame(bytes, channel, secret).header.kind === 'hello').length
+    const before = asked()
+    for (let round = 0; round < 10; round++) for (const { channel, bytes } of stage.recorded('a')) stage.hub.inject(channel, bytes)
+    await settle()
+    assert.equal(asked(), before + 1)
+    assert.deepEqual([b.doubtful, b.peer('a')?.sequence], [doubtful, a.member.sequence])
+  })
+
+  test('names that were only ever forged are gone when they need not be named any more, without a line', async () => {
+    const stage = new Stage()
+    const [a, b] = await stage.pair()
+    a.told.length = 0
+    const facts = { digest: 'x', version: '1', workers: 2 }
+    stage.forge({ kind: 'hello', instance: 'ghost', epoch: 1, sequence: 1, payload: { question: 1, facts, destinations: [] } })
+    await settle()
+    const ghost = { instance: 'ghost', acknowledged: false, count: 0 }
+    const real = { instance: 'b', acknowledged: true, count: 0 }
+    assert.equal(a.peer('ghost')?.proven, false)
+    assert.deepEqual(a.member.lacking('alpha'), [], 'what it says of itself counts for nothing')
+    await stage.beats(4)
+    assert.deepEqual(await a.member.publish(CAROL), [real, ghost])
+    await stage.beats(6)
+    assert.deepEqual(await a.member.publish(CAROL), [real])
+    assert.deepEqual(a.member.peers().map(({ instance }) => instance), ['b'])
+    assert.deepEqual(a.told, [])
+    b.end.vanish()
+    await stage.beats(20)
+    assert.deepEqual(a.member.peers().map(({ instance }) => instance), ['b'], 'a real one stays')
+  })
+
+  test('a newcomer is heard although names that were made up fill the table', async () => {
+    const stage = new Stage()
+    const [, b] = await stage.pair()
+    const fill = (): void => {
+      for (let index = 0; index < 1_024; index++) {
+        stage.forge({ kind: 'bye', instance: `ghost${index}`, epoch: 1, sequence: 2, payload: {} })
+        stage.forge({ kind: 'heartbeat', instance: `ghost${index}`, epoch: 2, sequence: 2, payload: { facts: { digest: '', version: '', workers: 0 } } })
+      }
+    }
+    fill()
+    await settle()
+    assert.equal(b.member.peers().length, 1_024)
+    const c = await stage.joined('c')
+    assert.equal(b.peer('c')?.proven, true)
+    assert.ok((await c.member.publish(CAROL)).some(({ instance, acknowledged }) => instance === 'b' && acknowledged))
   })
 
   test('names that could not be channels or would spoil a log are no names', async () => {

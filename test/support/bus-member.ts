@@ -20,7 +20,9 @@ export class Actor {
   readonly epoch: number
   readonly end: HubEnd
   readonly member: BusMember
+  /** Doubts that are worth a line, and those that aren't. */
   readonly doubts: string[] = []
+  readonly quiet: string[] = []
   readonly obeyed: Change[] = []
   /** Everything it was told, as "event" or "event detail". */
   readonly told: string[] = []
@@ -50,7 +52,7 @@ export class Actor {
         this.obeyed.push(change)
         return change.kind === 'kick' ? 3 : 0
       },
-      doubt: (reason) => this.doubts.push(reason),
+      doubt: (reason, quiet) => (quiet ? this.quiet : this.doubts).push(reason),
       told: {
         up: () => this.told.push('up'),
         down: (reason) => this.told.push(`down ${reason}`),
@@ -58,11 +60,17 @@ export class Actor {
         left: (peer) => this.told.push(`left ${peer}`),
         lost: (peer) => this.told.push(`lost ${peer}`),
         differs: (peer) => this.told.push(`differs ${peer}`),
-        twin: () => this.told.push('twin'),
+        twin: (times) => this.told.push(`twin ${times}`),
+        strangers: ({ names, reason }, times) => this.told.push(`strangers ${names.join()} ${times}: ${reason}`),
         failed: (what, error) => this.told.push(`failed ${what} ${error.code}`),
       },
       ...more,
     })
+  }
+
+  /** How often everything it had cached became doubtful. */
+  get doubtful(): number {
+    return this.doubts.length + this.quiet.length
   }
 
   /** Joins; the clock must be moved by whoever waits for an instance that answers late. */
