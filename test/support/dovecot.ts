@@ -1,7 +1,8 @@
 /**
  * A real Dovecot (2.3) as a private instance: everything in a temporary directory, on free loopback ports, with its own
  * users, certificate and log. As root its processes run as the package's unprivileged users, otherwise as ourselves.
- * Each user's INBOX holds one message that names the server.
+ * Each user's INBOX holds one message that names the server. Speaks IMAP, and all its other protocols when asked to
+ * (dovecot-services.ts).
  */
 import { spawn } from 'node:child_process'
 import { chownSync } from 'node:fs'
@@ -10,6 +11,8 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../../src/clock.ts'
 import type { Issued } from './certificates.ts'
+import { servicePorts, servicesText } from './dovecot-services.ts'
+import type { ServicePorts } from './dovecot-services.ts'
 import { freePorts } from './ports.ts'
 import { programPath } from './programs.ts'
 import { makeTemporary } from './temporary.ts'
@@ -25,6 +28,15 @@ export interface DovecotOptions {
   readonly name: string
   readonly users: Readonly<Record<string, string>>
   readonly certificate: Issued
+  /** Also POP3, ManageSieve, LMTP, and submission when it has somewhere to relay to. */
+  readonly services?: {
+    /** Port of an SMTP server on loopback. */
+    readonly relay?: number
+    /** Path of a socket through which Postfix may ask for logins. */
+    readonly authSocket?: string
+    /** Further lines of the configuration. */
+    readonly settings?: string
+  }
 }
 
 export interface Dovecot extends AsyncDisposable {
@@ -33,6 +45,8 @@ export interface Dovecot extends AsyncDisposable {
   readonly starttlsPort: number
   /** Port with implicit TLS. */
   readonly implicitPort: number
+  /** Present when services were asked for. */
+  readonly ports: ServicePorts | undefined
   readonly pid: number
   /** The whole log so far. */
   log(): Promise<string>
@@ -44,6 +58,7 @@ export interface Dovecot extends AsyncDisposable {
 export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
   const temporary = await makeTemporary('dovecot', 0o755)
   const [starttlsPort = 0, implicitPort = 0] = await freePorts(2)
+  const ports = options.services === undefined ? undefined : await servicePorts()
   const root = temporary.path
   const mail = join(root, 'mail')
   await mkdir(mail)
@@ -53,7 +68,7 @@ export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
   const users = Object.entries(options.users).map(([user, password]) => `${user}:{PLAIN}${password}\n`).join('')
   await writeFile(join(root, 'users'), users)
   await writeFile(join(root, 'log'), '')
-  await writeFile(join(root, 'dovecot.conf'), configuration(root, options, starttlsPort, implicitPort))
+  await writeFile(join(root, 'dovecot.conf'), configuration(root, options, starttlsPort, implicitPort) + services(options, ports))
 
   let delivered = 0
   const deliver = async (user: string, message: string): Promise<void> => {
@@ -99,7 +114,12 @@ export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
     }
     await systemClock.sleep(50)
   }
-  return { name: options.name, starttlsPort, implicitPort, pid: child.pid ?? 0, log, deliver, stop, [Symbol.asyncDispose]: stop }
+  return { name: options.name, starttlsPort, implicitPort, ports, pid: child.pid ?? 0, log, deliver, stop, [Symbol.asyncDispose]: stop }
+}
+
+function services({ services: wanted }: DovecotOptions, ports: ServicePorts | undefined): string {
+  if (wanted === undefined || ports === undefined) return ''
+  return `${servicesText(ports, wanted.relay, wanted.authSocket)}${wanted.settings ?? ''}\n`
 }
 
 /** Whether the server greets yet. */

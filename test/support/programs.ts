@@ -8,6 +8,12 @@ import { delimiter, join } from 'node:path'
 /** Program → Debian package. test/run.ts installs these. */
 export const PACKAGES = {
   dovecot: 'dovecot-imapd',
+  'pop3-login': 'dovecot-pop3d',
+  'managesieve-login': 'dovecot-managesieved',
+  'submission-login': 'dovecot-submissiond',
+  lmtp: 'dovecot-lmtpd',
+  postfix: 'postfix',
+  swaks: 'swaks',
   mbsync: 'isync',
   curl: 'curl',
   python3: 'python3',
@@ -20,6 +26,7 @@ export const PACKAGES = {
 /** Debian package → services that it would start by itself. */
 export const SERVICES: Readonly<Record<string, readonly string[]>> = {
   'dovecot-imapd': ['dovecot.service', 'dovecot.socket'],
+  postfix: ['postfix.service'],
   'redis-server': ['redis-server.service'],
   postgresql: ['postgresql.service'],
   'mariadb-server': ['mariadb.service'],
@@ -28,7 +35,7 @@ export const SERVICES: Readonly<Record<string, readonly string[]>> = {
 export type Program = keyof typeof PACKAGES
 
 /** Directories that an ordinary user's PATH often lacks. */
-const ALSO = ['/usr/local/sbin', '/usr/sbin', '/sbin']
+const ALSO = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/lib/dovecot']
 /** Where Debian keeps PostgreSQL's programs, one directory per version. */
 const POSTGRES = '/usr/lib/postgresql'
 
