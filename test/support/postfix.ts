@@ -53,7 +53,19 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
   await writeFile(join(root, 'conf/main.cf'), mainCf(root, options))
   await writeFile(join(root, 'conf/master.cf'), masterCf(ports))
 
-  const child = spawn(programPath('postfix'), ['-c', join(root, 'conf'), 'start-fg'], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(programPath('postfix'), ['-c', join(root, 'conf'), 'start-fg'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // A script stands between us and the master: signals go to the whole group.
+    detached: true,
+  })
+  const signal = (name: NodeJS.Signals): void => {
+    if (child.pid === undefined) return
+    try {
+      process.kill(-child.pid, name)
+    } catch {
+      // The whole group is gone already.
+    }
+  }
   let complaints = ''
   const hear = (chunk: Buffer): void => void (complaints += chunk.toString('utf8'))
   child.stdout.on('data', hear)
@@ -61,7 +73,7 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
   let over = false
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   void ended.then(() => (over = true))
-  const killAtExit = (): void => void child.kill('SIGTERM')
+  const killAtExit = (): void => signal('SIGTERM')
   process.once('exit', killAtExit)
 
   const log = async (): Promise<string> => {
@@ -74,8 +86,8 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
   }
   const stop = async (): Promise<void> => {
     process.off('exit', killAtExit)
-    child.kill('SIGTERM')
-    const timer = systemClock.after(STOP_MS, () => child.kill('SIGKILL'))
+    signal('SIGTERM')
+    const timer = systemClock.after(STOP_MS, () => signal('SIGKILL'))
     await ended
     timer.cancel()
     await temporary.remove()
