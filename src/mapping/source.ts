@@ -50,13 +50,13 @@ export interface ImportResult {
 export interface ImportOptions {
   /** Everything but the change: reads, checks, compares with what there is, and counts. */
   readonly dryRun?: boolean
-  /** Told now and then how many of the checked mappings are through, where the source can say. */
-  readonly progress?: (done: number) => void
   /**
    * Called before anything changes that a failure may leave changed: each batch in Redis, the commit in a database. The
    * file's own import leaves nothing behind, or reports what it does.
    */
   readonly begun?: () => void
+  /** Told now and then how many of the checked mappings are through, where the source can say. */
+  readonly progress?: (done: number) => void
 }
 
 /** A mistake in a mapping file or import. */

@@ -190,6 +190,7 @@ export class RedisSource implements MappingSource {
     for await (const batch of spooled.batches()) {
       const before = await keyspace.destinations(batch.map(({ identifier }) => identifier))
       const writes: Promise<unknown>[] = []
+      if (!dryRun) begun?.()
       connection.gather()
       for (const [index, { identifier, destination }] of batch.entries()) {
         const isNew = imported?.add(identifier)
@@ -242,7 +243,6 @@ export class RedisSource implements MappingSource {
       connection.gather()
       const removed = await keyspace.step(
         'import',
-      if (!dryRun) begun?.()
         Promise.all(others.map((identifier) => connection.commands.del(this.#options.keyPrefix + identifier))),
       )
       for (const [index, identifier] of others.entries()) {

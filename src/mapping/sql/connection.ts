@@ -5,10 +5,20 @@
  */
 import { MAPPING_VALUE } from '../../limits.ts'
 
+/** What a statement takes and gives. */
+export interface StatementShape {
+  /** Placeholders. */
+  readonly parameters: number
+  /** 0: it gives no rows. */
+  readonly columns: number
+}
+
 /** Columns of one row. */
 export type Row = readonly unknown[]
 
 export interface SqlConnection {
+  /** Lets the server read a statement, without executing it. */
+  describe(statement: string): Promise<StatementShape>
   /** All rows. */
   select(statement: string, values: readonly (string | number)[]): Promise<readonly Row[]>
   /** How many rows it touched. */
@@ -41,11 +51,22 @@ export class SqlRefusal extends Error {
   override readonly name = 'SqlRefusal'
   /** SQLSTATE or the driver's code. */
   readonly code: string
+  /** The statement itself is wrong (its syntax, a table that isn't there, a permission that lacks): again is no better. */
+  readonly wrong: boolean
 
-  constructor(code: string, message: string) {
+  constructor(code: string, message: string, wrong: boolean) {
     super(message)
     this.code = code
+    this.wrong = wrong
   }
+}
+
+/** Classes of SQLSTATE (ISO 9075-2) that blame the statement, or what is bound to it. */
+const WRONG = ['07', '0A', '21', '22', '26', '3D', '3F', '42']
+
+/** Whether an SQLSTATE blames the statement. 08P01 is PostgreSQL's word for a wrong number of values. */
+export function blamesStatement(state: string): boolean {
+  return state === '08P01' || WRONG.includes(state.slice(0, 2))
 }
 
 /** The words of any failure. Texts in quotes are left out: servers repeat values, which are accounts. */

@@ -3,8 +3,11 @@
  * ever escaped into text. What outlasts its deadline is ended by KILL QUERY over a second connection.
  */
 import { createConnection, type Connection, type ConnectionOptions, type QueryError, type ResultSetHeader } from 'mysql2'
-import { SqlRefusal, type Row, type SqlConnection, type SqlDatabase } from './connection.ts'
+import { blamesStatement, SqlRefusal, type Row, type SqlConnection, type SqlDatabase, type StatementShape } from './connection.ts'
 import { tlsOf, type TrustedServer } from './tls.ts'
+
+/** Limits of an account: they have the SQLSTATE of a statement that is wrong, and are over after a while. */
+const EXHAUSTED = ['ER_USER_LIMIT_REACHED', 'ER_TOO_MANY_USER_CONNECTIONS']
 
 export function mysqlDatabase(server: TrustedServer, timeout: number): SqlDatabase {
   return { text: server.text, connect: async () => new MysqlConnection(await connectMysql(server, timeout), server, timeout) }
@@ -64,6 +67,16 @@ class MysqlConnection implements SqlConnection {
     this.#connection = connection
     this.#server = server
     this.#timeout = timeout
+  }
+
+  describe(statement: string): Promise<StatementShape> {
+    return new Promise((resolve, reject) => {
+      // It stays prepared, for the first use.
+      this.#connection.prepare(statement, (error, prepared) => {
+        if (error === null) resolve({ parameters: lengthOf(prepared, 'parameters'), columns: lengthOf(prepared, 'columns') })
+        else reject(refusal(error))
+      })
+    })
   }
 
   async select(statement: string, values: readonly (string | number)[]): Promise<readonly Row[]> {
@@ -150,7 +163,14 @@ class MysqlConnection implements SqlConnection {
 /** Errors that the server sent have an SQLSTATE; 08S01 is its way to say that the connection ends. */
 function refusal(error: QueryError): Error {
   if (error.sqlState === undefined || error.sqlState === '' || error.fatal || error.sqlState === '08S01') return error
-  return new SqlRefusal(error.code, error.message)
+  return new SqlRefusal(error.code, error.message, blamesStatement(error.sqlState) && !EXHAUSTED.includes(error.code))
+}
+
+/** Definitions that came with a prepared statement; the driver's types don't show them. */
+function lengthOf(prepared: object, name: string): number {
+  const definitions: unknown = Reflect.get(prepared, name)
+  if (!Array.isArray(definitions)) throw new TypeError(`a prepared statement without ${name}`)
+  return definitions.length
 }
 
 function isHeader(result: unknown): result is ResultSetHeader {

@@ -5,7 +5,8 @@
  */
 import { connect as connectSocket } from 'node:net'
 import { Client, DatabaseError, type ClientConfig } from 'pg'
-import { SqlRefusal, type Row, type SqlConnection, type SqlDatabase } from './connection.ts'
+import { blamesStatement, SqlRefusal, type Row, type SqlConnection, type SqlDatabase, type StatementShape } from './connection.ts'
+import { PostgresDescription } from './postgres-description.ts'
 import { tlsOf, type TrustedServer } from './tls.ts'
 
 const CANCEL_CODE = 80_877_102
@@ -64,6 +65,10 @@ class PostgresConnection implements SqlConnection {
   constructor(client: Client, server: TrustedServer) {
     this.#client = client
     this.#server = server
+  }
+
+  describe(statement: string): Promise<StatementShape> {
+    return refusing(this.#client.query(new PostgresDescription(statement)).shape)
   }
 
   async select(statement: string, values: readonly (string | number)[]): Promise<readonly Row[]> {
@@ -136,7 +141,8 @@ async function refusing<T>(query: Promise<T>): Promise<T> {
   } catch (error) {
     // Class 57P: the server ends the connection (shutdown, crash, terminated by an administrator).
     if (error instanceof DatabaseError && error.code?.startsWith('57P') !== true) {
-      throw new SqlRefusal(error.code ?? 'XX000', error.message)
+      const code = error.code ?? 'XX000'
+      throw new SqlRefusal(code, error.message, blamesStatement(code))
     }
     throw error
   }

@@ -20,17 +20,9 @@ import { SqlLeases } from './leases.ts'
 import { PostgresListener } from './listen.ts'
 import { SqlLookup, type SqlLookupOptions } from './lookup.ts'
 import { SqlPool, type Statements } from './pool.ts'
+import { checkStatements, type ConfiguredStatements } from './statements.ts'
 
-export interface SqlSourceOptions extends SqlLookupOptions {
-  /** Bound to identifier and destination. */
-  readonly upsertQuery: string | undefined
-  /** Bound to the identifier. */
-  readonly deleteQuery: string | undefined
-  /**
-   * Bound to an identifier and a number: identifier and destination of the next so many mappings behind it, in order.
-   * Undefined: no export, no summary, no replacing.
-   */
-  readonly listQuery?: string | undefined
+export interface SqlSourceOptions extends SqlLookupOptions, ConfiguredStatements {
   /** PostgreSQL channel. */
   readonly listen: string | undefined
   /** Milliseconds between two looks at the connection that listens. */
@@ -44,7 +36,10 @@ type Writing = { readonly upsert: string; readonly remove: string }
 const OVERTAKEN: ReadonlySet<string> = new Set(['40001', '40P01', 'ER_LOCK_DEADLOCK', 'ER_CHECKREAD'])
 const EXCHANGE_TRIES = 5
 
-/** Connects, tries the query, starts to listen. Rejects with CONFIG_INVALID, SOURCE_UNAVAILABLE unless `allowUnavailable`. */
+/**
+ * Connects, lets the database read the statements, starts to listen. Rejects with CONFIG_INVALID when one of them is wrong,
+ * with SOURCE_UNAVAILABLE or SOURCE_TIMEOUT when the database can't be asked, unless `allowUnavailable`.
+ */
 export async function openSqlSource(options: SqlSourceOptions): Promise<SqlSource> {
   const source = new SqlSource(options)
   await source.open()
@@ -77,7 +72,15 @@ export class SqlSource implements MappingSource {
   }
 
   async open(): Promise<void> {
-    await this.#lookup.open()
+    try {
+      await checkStatements(this.#options, (work) => this.#pool.run('check', true, work))
+    } catch (error) {
+      const away = error instanceof SignalboxError && error.code !== 'CONFIG_INVALID'
+      if (!away || this.#options.allowUnavailable !== true) {
+        await this.#lookup.close()
+        throw error
+      }
+    }
     await this.#listener?.open()
   }
 
@@ -179,6 +182,7 @@ export class SqlSource implements MappingSource {
         through(batch)
       }
       if (list !== undefined) await removeOthers(statements, { list, remove: writing.remove, imported, tally })
+      begun?.()
       return tally.result()
     })
     // Awaited here: what is spooled goes when this block ends.
@@ -217,7 +221,6 @@ export class SqlSource implements MappingSource {
   /** Lets what was accepted finish. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= Promise.all([this.#listener?.close(), this.#lookup.close()]).then(() => {})
-      begun?.()
     return this.#closing
   }
 

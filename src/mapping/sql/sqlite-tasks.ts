@@ -5,26 +5,31 @@
  */
 import { existsSync } from 'node:fs'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
+import type { StatementShape } from './connection.ts'
 
 export interface SqliteTask {
   readonly path: string
   readonly readOnly: boolean
   /** Milliseconds to wait for another program's lock. */
   readonly busyTimeout: number
-  readonly kind: 'open' | 'select' | 'change' | 'exec'
+  readonly kind: 'open' | 'describe' | 'select' | 'change' | 'exec'
   readonly statement: string
   readonly values: readonly (string | number)[]
 }
 
 export type SqliteAnswer =
-  | { readonly ok: true; readonly rows: readonly (readonly unknown[])[]; readonly changes: number }
-  /** `lost`: the database itself can't be used; otherwise the statement was refused. */
-  | { readonly ok: false; readonly lost: boolean; readonly code: string; readonly message: string }
+  | { readonly ok: true; readonly rows: readonly (readonly unknown[])[]; readonly changes: number; readonly shape?: StatementShape }
+  /** `lost`: the database itself can't be used; otherwise the statement was refused, `wrong`: because of itself. */
+  | { readonly ok: false; readonly lost: boolean; readonly code: string; readonly message: string; readonly wrong: boolean }
 
 let database: DatabaseSync | undefined
 const statements = new Map<string, StatementSync>()
 /** A configuration has a handful. */
 const STATEMENTS = 32
+/** Placeholders that are counted; no statement of ours takes more than two. */
+const PLACEHOLDERS = 10
+/** Primary result codes that blame the statement: ERROR, READONLY, MISMATCH, AUTH, RANGE. */
+const WRONG = [1, 8, 20, 23, 25]
 
 /** Never throws: an error would reach the other side without its code. */
 export function answer(task: SqliteTask): SqliteAnswer {
@@ -35,6 +40,7 @@ export function answer(task: SqliteTask): SqliteAnswer {
       database.exec(task.statement)
       return { ok: true, rows: [], changes: 0 }
     }
+    if (task.kind === 'describe') return { ok: true, rows: [], changes: 0, shape: describe(database, task.statement) }
     const statement = prepare(database, task.statement)
     const values: SQLInputValue[] = [...task.values]
     if (task.kind === 'change') return { ok: true, rows: [], changes: Number(statement.run(...values).changes) }
@@ -42,8 +48,11 @@ export function answer(task: SqliteTask): SqliteAnswer {
     return { ok: true, rows: Array.isArray(rows) ? rows : [], changes: 0 }
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
-    const code = error instanceof Error && 'errcode' in error ? `SQLITE_${String(error.errcode)}` : 'SQLITE'
-    return { ok: false, lost: database === undefined, code, message }
+    const number = error instanceof Error && 'errcode' in error ? Number(error.errcode) : undefined
+    const code = number === undefined ? 'SQLITE' : `SQLITE_${number}`
+    // The low byte is the primary code.
+    const wrong = number !== undefined && WRONG.includes(number & 0xff)
+    return { ok: false, lost: database === undefined, code, message, wrong }
   }
 }
 
@@ -53,6 +62,26 @@ function open(task: SqliteTask): DatabaseSync {
   // A file that is no database shows only when it is read.
   opened.prepare('SELECT count(*) FROM sqlite_schema').get()
   return opened
+}
+
+/** Its EXPLAIN takes the same values and does nothing; SQLite refuses values beyond the last placeholder. */
+function describe(open: DatabaseSync, text: string): StatementShape {
+  const columns = open.prepare(text).columns().length
+  const explained = open.prepare(`EXPLAIN ${text}`)
+  let parameters = 0
+  while (parameters < PLACEHOLDERS && takes(explained, parameters + 1)) parameters++
+  return { parameters, columns }
+}
+
+function takes(statement: StatementSync, count: number): boolean {
+  try {
+    statement.all(...new Array<string>(count).fill(''))
+    return true
+  } catch (error) {
+    // SQLITE_RANGE
+    if (error instanceof Error && 'errcode' in error && error.errcode === 25) return false
+    throw error
+  }
 }
 
 function prepare(open: DatabaseSync, text: string): StatementSync {

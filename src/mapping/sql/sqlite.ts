@@ -7,7 +7,7 @@
 import { fileURLToPath } from 'node:url'
 import { Piscina } from 'piscina'
 import type { SqlFile } from '../../config/sql-url.ts'
-import { SqlRefusal, type Row, type SqlConnection, type SqlDatabase } from './connection.ts'
+import { SqlRefusal, type Row, type SqlConnection, type SqlDatabase, type StatementShape } from './connection.ts'
 import type { SqliteAnswer, SqliteTask } from './sqlite-tasks.ts'
 
 /** Run from source it is .ts, built it is .js. */
@@ -57,6 +57,12 @@ class SqliteConnection implements SqlConnection {
     }
   }
 
+  async describe(statement: string): Promise<StatementShape> {
+    const { shape } = await this.#run('describe', statement, [])
+    if (shape === undefined) throw new TypeError('a description without a shape')
+    return shape
+  }
+
   async select(statement: string, values: readonly (string | number)[]): Promise<readonly Row[]> {
     return (await this.#run('select', statement, values)).rows
   }
@@ -100,6 +106,6 @@ class SqliteConnection implements SqlConnection {
     const task: SqliteTask = { ...this.#base, kind, statement, values }
     const answer: SqliteAnswer = await this.#pool.run(task)
     if (answer.ok) return answer
-    throw answer.lost ? new Error(answer.message) : new SqlRefusal(answer.code, answer.message)
+    throw answer.lost ? new Error(answer.message) : new SqlRefusal(answer.code, answer.message, answer.wrong)
   }
 }

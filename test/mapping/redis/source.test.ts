@@ -78,7 +78,7 @@ describe('a Redis source', { skip }, () => {
     const hand = server.client()
     await hand.set('foreign', 'x')
     const source = await opened(t, server.url, { keyPrefix: '' })
-    await assert.rejects(source.import([], 'replace'), hasCode('SOURCE_WRITE'))
+    await assert.rejects(source.import([], 'replace'), hasCode('SOURCE_READ_ONLY'))
     assert.equal(await hand.get('foreign'), 'x')
   })
 

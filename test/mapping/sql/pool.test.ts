@@ -1,7 +1,7 @@
 /** The pool over connections that do as they are told. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { SqlRefusal, type Row, type SqlConnection, type SqlDatabase } from '../../../src/mapping/sql/connection.ts'
+import { SqlRefusal, type Row, type SqlConnection, type SqlDatabase, type StatementShape } from '../../../src/mapping/sql/connection.ts'
 import { SqlPool } from '../../../src/mapping/sql/pool.ts'
 import { hasCode } from '../../conformance/mapping-source.ts'
 import { FakeClock } from '../../support/fake-clock.ts'
@@ -11,6 +11,9 @@ class FakeConnection implements SqlConnection {
   lost: (error: unknown) => void = () => {}
   answer: () => Promise<readonly Row[]> = () => Promise.resolve([['x']])
 
+  describe(): Promise<StatementShape> {
+    return Promise.resolve({ parameters: 1, columns: 1 })
+  }
   select(): Promise<readonly Row[]> {
     return this.answer()
   }
@@ -125,7 +128,7 @@ test('a refusal of the server keeps the connection', async () => {
   await select(pool)
   const [only] = database.made
   assert.ok(only)
-  only.answer = () => Promise.reject(new SqlRefusal('42P01', 'no such table'))
+  only.answer = () => Promise.reject(new SqlRefusal('42P01', 'no such table', true))
   await assert.rejects(select(pool), SqlRefusal)
   only.answer = () => Promise.resolve([['again']])
   assert.deepEqual(await select(pool), [['again']])
