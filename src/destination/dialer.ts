@@ -5,7 +5,7 @@
  *
  * What came of a dial is reported once, for the health of the destination: a failure when the last try has failed, else
  * when the replay is decided. Dials that the client's departure or a kick cut short say nothing about a destination and
- * are not reported, nor are those that were never made (BACKEND_PLAINTEXT) or failed for a defect of our own.
+ * are not reported, nor are those that were never made (BACKEND_PLAINTEXT, BACKEND_LOOP) or failed for a defect of our own.
  */
 import type { Clock } from '../clock.ts'
 import type { DestinationConfig, ServerConfig } from '../config/config.ts'
@@ -27,6 +27,8 @@ export interface DialerOptions {
   /** A backend doesn't take what was to tell it who the client is. */
   readonly addressLost?: (request: DialRequest) => void
   readonly addresses?: AddressBook
+  /** Whether an address leads back to one of our own listeners: none such is ever connected to. */
+  readonly isOurs?: (address: string, port: number) => boolean
   readonly tls?: BackendTls
   /** Bytes that go before all others, the TLS handshake included (a PROXY header). */
   readonly preamble?: (request: DialRequest) => Buffer | undefined
@@ -41,6 +43,7 @@ export class BackendDialer implements Dialer {
   readonly #tls: BackendTls
   readonly #preamble: DialerOptions['preamble']
   readonly #addressLost: DialerOptions['addressLost']
+  readonly #isOurs: (address: string, port: number) => boolean
   readonly #random: () => number
   readonly #turns = new WeakMap<DestinationConfig, number>()
   #server: ServerConfig
@@ -53,6 +56,7 @@ export class BackendDialer implements Dialer {
     this.#tls = options.tls ?? new BackendTls(options.clock)
     this.#preamble = options.preamble
     this.#addressLost = options.addressLost
+    this.#isOurs = options.isOurs ?? (() => false)
     this.#random = options.random ?? Math.random
     if (options.destinations !== undefined) this.#tls.replace(options.destinations)
   }
@@ -95,7 +99,7 @@ export class BackendDialer implements Dialer {
     } catch (thrown) {
       if (cancel.aborted) throw cancel.reason
       const error = asSignalboxError(thrown)
-      if (error.side === 'backend') {
+      if (error.side === 'backend' && error.code !== 'BACKEND_LOOP') {
         this.#report(request.destination.name, request.client.clientAddress, { ok: false, phase: phaseOf(error), error })
       }
       throw error
@@ -107,8 +111,12 @@ export class BackendDialer implements Dialer {
 
   async #attempt(request: DialRequest, halt: Halt): Promise<DialledBackend> {
     const { destination, leg } = request
-    const addresses =
-      this.#addresses.known(destination.host) ?? (await halt.until(this.#addresses.lookup(destination.host)))
+    const found = this.#addresses.known(destination.host) ?? (await halt.until(this.#addresses.lookup(destination.host)))
+    const addresses = found.filter(({ address }) => !this.#isOurs(address, leg.port))
+    if (addresses.length === 0) {
+      const message = `destination "${destination.name}" (${destination.host}, port ${leg.port}) is one of our own listeners`
+      throw new SignalboxError('BACKEND_LOOP', message)
+    }
     const localAddress = (family: 4 | 6): string | undefined => this.#sourceIp(destination, family)
     const socket = await connectTcp({ addresses, port: leg.port, localAddress }, this.#clock, halt)
     const backend = new DialledBackend({

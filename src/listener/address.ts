@@ -9,9 +9,14 @@ const UNKNOWN = 'unknown'
 /** Text that is no address is cut to so many characters. */
 const TEXT = 64
 
-/** An IPv4-mapped IPv6 address as the IPv4 address that it is; every other one as it stands. For addresses of sockets. */
+/**
+ * An address of a socket without what means nothing to others: an IPv4-mapped IPv6 address is IPv4, a link-local one loses its
+ * zone. Every other one stands as it is.
+ */
 export function plainAddress(address: string): string {
-  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
+  if (address.startsWith('::ffff:') && address.includes('.')) return address.slice(7)
+  const zone = address.indexOf('%')
+  return zone < 0 ? address : address.slice(0, zone)
 }
 
 /** What an address is counted as: `192.0.2.1`, or `2001:db8:0:1::/64`. Text that is no address is its own key. */

@@ -98,10 +98,15 @@ export function connectionClosed(log: Logger, fields: SessionFields & { seconds:
   log.debug({ event: 'connection_closed', ...fields }, 'connection closed before login')
 }
 
+/** A backend doesn't take what was to tell it who the client is: it sees the proxy's address. Once per destination, protocol and worker. */
+export function clientAddressLost(log: Logger, fields: { destination: string; protocol: ProtocolName }): void {
+  log.warn({ event: 'client_address_lost', ...fields }, "a destination does not learn its clients' addresses")
+}
+
 /** A connection was turned away before it became a session. */
 export function connectionRefused(
   log: Logger,
-  fields: { listener: string; protocol: ProtocolName; client: string; reason: string },
+  fields: { listener: string; protocol: ProtocolName; client: string; reason: string; error?: SignalboxError },
 ): void {
   log.warn({ event: 'connection_refused', ...fields }, 'connection refused')
 }

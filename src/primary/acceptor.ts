@@ -19,6 +19,7 @@ import type { ListenerConfig } from '../config/config.ts'
 import { impossible, SignalboxError } from '../errors.ts'
 import { HANDOVER_DEADLINE_MS } from '../limits.ts'
 import { plainAddress } from '../listener/address.ts'
+import { isTrusted } from '../listener/trusted.ts'
 import type { AcceptorMessage } from './handover-messages.ts'
 import type { Admission, Limits } from './limits.ts'
 
@@ -199,14 +200,16 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     }
     const { limits, clock, refused, tooBusy } = this.#options
     const address = plainAddress(remoteAddress)
-    const admission = limits.admit(listener.name, address)
+    // Who may speak for others is counted for whom it speaks, by the worker that hears it.
+    const known = listener.proxyProtocol !== 'off' && isTrusted(listener, address) ? undefined : address
+    const admission = limits.admit(listener.name, known)
     if (admission !== 'admitted') {
       refused(listener, address, admission)
       turnAway(socket, tooBusy(index))
       return
     }
     const id = this.#count++
-    limits.register(id, listener.name, address, NOBODY)
+    limits.register(id, listener.name, known, NOBODY)
     // A client that resets while it waits is noticed by the worker, or by nobody.
     socket.on('error', () => {})
     this.#queue.push({

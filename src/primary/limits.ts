@@ -29,6 +29,15 @@ export interface Ended extends Message {
   readonly type: 'ended'
   readonly ids: readonly number[]
 }
+/**
+ * A connection that was counted for nobody, since its PROXY header was still to come, is one of this address. Answered whether
+ * the address may have one more.
+ */
+export interface Announced extends Question<boolean> {
+  readonly type: 'announced'
+  readonly id: number
+  readonly address: string
+}
 /** A login from this address was turned down. Answered with the milliseconds to wait before it is told so. */
 export interface Failed extends Question<number> {
   readonly type: 'failed'
@@ -49,13 +58,14 @@ export interface GiveBack extends Message {
   readonly place: Place
   readonly session: string
 }
-export type LimitsMessage = Opened | Ended | Failed | WorkerGone | Take | GiveBack
+export type LimitsMessage = Opened | Ended | Announced | Failed | WorkerGone | Take | GiveBack
 
 export type Admission = 'admitted' | 'listener-full' | 'address-full'
 
 interface Connection {
   readonly listener: string
-  readonly address: string
+  /** As it is counted; empty: it isn't, or not yet. */
+  address: string
   worker: number
 }
 
@@ -103,6 +113,8 @@ export class Limits implements Behaviour<LimitsMessage> {
       case 'ended':
         for (const id of message.ids) this.release(id)
         return
+      case 'announced':
+        return reply.to(message, this.#announced(message))
       case 'failed':
         return reply.to(message, this.#failed(message.address))
       case 'worker-gone':
@@ -122,16 +134,18 @@ export class Limits implements Behaviour<LimitsMessage> {
     throw error
   }
 
-  /** Whether one more connection may come in. Doesn't count it yet. */
-  admit(listener: string, address: string): Admission {
+  /**
+   * Whether one more connection may come in. Doesn't count it yet.
+   *
+   * @param address undefined: it is announced later
+   */
+  admit(listener: string, address: string | undefined): Admission {
     if ((this.#byListener.get(listener) ?? 0) >= (this.#max.get(listener) ?? 0)) return 'listener-full'
-    const perAddress = this.#limits.maxConnectionsPerIp
-    if (perAddress > 0 && (this.#byAddress.get(addressKey(address)) ?? 0) >= perAddress) return 'address-full'
-    return 'admitted'
+    return address === undefined || this.#hasRoom(addressKey(address)) ? 'admitted' : 'address-full'
   }
 
-  register(id: number, listener: string, address: string, worker: number): void {
-    const key = this.#limits.maxConnectionsPerIp > 0 ? addressKey(address) : ''
+  register(id: number, listener: string, address: string | undefined, worker: number): void {
+    const key = this.#limits.maxConnectionsPerIp > 0 && address !== undefined ? addressKey(address) : ''
     this.#connections.set(id, { listener, address: key, worker })
     add(this.#byListener, listener, 1)
     add(this.#byWorker, worker, 1)
@@ -169,6 +183,22 @@ export class Limits implements Behaviour<LimitsMessage> {
   #roomOf({ of, name }: Place): number {
     const max = of === 'account' ? this.#limits.maxSessionsPerAccount : (this.#maxTowards.get(name) ?? 0)
     return max === 0 ? Number.POSITIVE_INFINITY : max
+  }
+
+  #announced({ id, address }: Announced): boolean {
+    const connection = this.#connections.get(id)
+    // One that has ended meanwhile, or that is counted already, takes no place.
+    if (connection === undefined || connection.address !== '' || this.#limits.maxConnectionsPerIp === 0) return true
+    const key = addressKey(address)
+    if (!this.#hasRoom(key)) return false
+    connection.address = key
+    add(this.#byAddress, key, 1)
+    return true
+  }
+
+  #hasRoom(key: string): boolean {
+    const perAddress = this.#limits.maxConnectionsPerIp
+    return perAddress === 0 || (this.#byAddress.get(key) ?? 0) < perAddress
   }
 
   #failed(address: string): number {

@@ -40,6 +40,9 @@ export interface AcceptedConnection {
   /** Paused; nothing of it has been read. */
   readonly socket: Socket
   readonly id: string
+  /** What the primary calls it. */
+  readonly number: number
+  /** The client's: the peer's own, or what the PROXY header of a trusted peer says. */
   readonly clientAddress: string
   readonly clientPort: number
   readonly localAddress: string
@@ -100,6 +103,11 @@ export interface SessionServices {
   readonly destinationNamed: (name: string) => DestinationConfig | undefined
   /** Whether a destination may be dialled now; a promise when the primary must be asked (a probe of one that is down). */
   readonly admit: (destination: string) => boolean | Promise<boolean>
+  /**
+   * Counts a connection for the address that it was announced with. False: that address has as many as it may. Never
+   * rejects.
+   */
+  readonly countAddress: (connection: AcceptedConnection) => Promise<boolean>
   /** Milliseconds to wait before a refusal is answered. Never rejects. */
   readonly penalty: (clientAddress: string) => Promise<number>
   readonly places: PlaceDesk

@@ -12,8 +12,8 @@ import { HOLD_MS } from '../limits.ts'
 import type { Stage } from '../observe/counters.ts'
 import type { DialogueFacts, Login, Protocol, Refusal } from '../protocol/protocol.ts'
 import type { OpenRoute } from '../resolver/route.ts'
-import { accept, tlsVersion } from './accept.ts'
-import { announcement } from './announcement.ts'
+import { announced, counted, encrypted, hasSteps, inTime, speaksForOthers, tlsVersion } from './accept.ts'
+import { announcement, timeToLive } from './announcement.ts'
 import { bridge } from './bridge.ts'
 import type { Bridge, BridgeResult } from './bridge.ts'
 import { ClientLeg } from './client-leg.ts'
@@ -162,8 +162,16 @@ export class Session implements SessionHandle {
 
   async #accept(): Promise<void> {
     const { listener } = this.profile
-    const { clock, tls } = this.#services
-    this.#connection = await accept({ connection: this.#connection, listener, tls, clock, cancel: this.#cancel })
+    if (hasSteps(listener)) {
+      const { clock, tls, countAddress: count } = this.#services
+      const options = { listener, clock, cancel: this.#cancel }
+      const peer = this.#connection.clientAddress
+      await inTime(options, async () => {
+        this.#connection = await announced(this.#connection, options)
+        if (speaksForOthers(listener, peer)) await counted(this.#connection, { ...options, count, tooBusy: tooBusyOf(this.profile) })
+        this.#connection = await encrypted(this.#connection, { ...options, tls })
+      })
+    }
     if (this.#cancel.signal.aborted) this.#connection.socket.destroy()
     this.#throwIfEnded()
   }
@@ -280,6 +288,8 @@ export class Session implements SessionHandle {
     const { protocol } = this.profile
     if (destination === undefined) throw new SignalboxError('ROUTE_UNAVAILABLE', 'the destination is gone')
     const leg = legOf(destination, protocol)
+    const hop = { connection: this.#connection, listener: this.profile.listener, facts, proxyTtl: this.#services.server.proxyTtl }
+    const client = announcement(this.#connection, timeToLive(hop), clientTls)
     // Before the question of its health: that may make this dial the probe, which must take place then.
     if (!(await this.#take({ of: 'destination', name: destination.name }))) {
       throw new SignalboxError('BACKEND_FULL', `destination "${destination.name}" has as many connections as it may`)
@@ -288,7 +298,6 @@ export class Session implements SessionHandle {
     if (!(typeof admitted === 'boolean' ? admitted : await this.#unlessEnded(admitted))) {
       throw new SignalboxError('BACKEND_DOWN', `destination "${destination.name}" is marked down`)
     }
-    const client = announcement(this.#connection, this.#services.server.proxyTtl - 1, clientTls)
     this.#backend = await this.#services.dialer.dial({ destination, leg, protocol, client, facts }, this.#cancel.signal)
     this.#throwIfEnded()
     return this.#backend
@@ -465,6 +474,10 @@ function release(client: ClientLeg, backend: Backend) {
 
 function isPassthrough(profile: SessionProfile): profile is PassthroughProfile {
   return profile.protocol.kind === 'passthrough'
+}
+
+function tooBusyOf(profile: SessionProfile): Buffer {
+  return isPassthrough(profile) ? profile.protocol.tooBusy : profile.factory.tooBusy
 }
 
 function moved(): SignalboxError {

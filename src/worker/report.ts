@@ -4,6 +4,7 @@ import type { SignalboxError } from '../errors.ts'
 import * as events from '../observe/events.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Redactor } from '../observe/redaction.ts'
+import { Seldom } from '../observe/seldom.ts'
 import type { ResolverReport } from '../resolver/resolver.ts'
 import type { LoginFacts, Session, SessionReport } from '../session/session.ts'
 
@@ -13,13 +14,22 @@ const NO_ACCOUNT = '-'
 const WARN_EVERY_MS = 60_000
 const WARNINGS_REMEMBERED = 1_000
 
-export function sessionReport(log: Logger, redact: Redactor): SessionReport {
+export function sessionReport(log: Logger, redact: Redactor, clock: Clock): SessionReport {
+  // Who scans the port of a balancer's listener would fill the log.
+  const refusals = new Seldom(clock, WARN_EVERY_MS)
   const fields = ({ connection, profile }: Session): events.SessionFields => ({
     session: connection.id,
     listener: profile.listener.name,
     protocol: profile.listener.protocol,
     client: connection.clientAddress,
   })
+  /** Closed in the accept stage, for something that an operator should look at. */
+  const turnedAway = (session: Session, error: SignalboxError): void => {
+    const { session: _, ...about } = fields(session)
+    if (error.code === 'CLIENT_TOO_MANY_CONNECTIONS') events.connectionRefused(log, { ...about, reason: 'address-full' })
+    if (error.code !== 'CLIENT_PROXY_HEADER' || refusals.times(`${about.listener} ${about.client}`) === undefined) return
+    events.connectionRefused(log, { ...about, reason: 'proxy-header', error })
+  }
   const account = (facts: LoginFacts) => (facts.account === undefined ? NO_ACCOUNT : redact(facts.account))
   return {
     accepted(session, facts) {
@@ -61,6 +71,7 @@ export function sessionReport(log: Logger, redact: Redactor): SessionReport {
     },
     closed(session, { reason, error, bytesIn, bytesOut, seconds: took, login }) {
       if (login === undefined) {
+        if (error !== undefined) turnedAway(session, error)
         events.connectionClosed(log, {
           ...fields(session),
           seconds: seconds(took),

@@ -13,6 +13,8 @@ import type { ConnectionEnvelope, FramesEnvelope, StartEnvelope, ToPrimary } fro
 import type { ListenerConfig } from '../config/config.ts'
 import { Catalogue } from '../destination/catalogue.ts'
 import { BackendDialer } from '../destination/dialer.ts'
+import { OwnListeners } from '../destination/own-listeners.ts'
+import { proxyHeader } from '../destination/proxy-header.ts'
 import { impossible, SignalboxError } from '../errors.ts'
 import { normalizeIdentifier } from '../identity/identifier.ts'
 import { identify } from '../identity/identify.ts'
@@ -21,8 +23,9 @@ import { KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES } from '../l
 import type { MappingMessage } from '../mapping/actor.ts'
 import type { MappingLookup } from '../mapping/source.ts'
 import type { Log } from '../observe/log.ts'
-import { acceptFailed, actorCrashed, frameInvalid } from '../observe/events.ts'
+import { acceptFailed, actorCrashed, clientAddressLost, frameInvalid } from '../observe/events.ts'
 import { createRedactor } from '../observe/redaction.ts'
+import { Seldom } from '../observe/seldom.ts'
 import type { AcceptorMessage } from '../primary/handover-messages.ts'
 import type { HealthMessage } from '../primary/health.ts'
 import type { LimitsMessage } from '../primary/limits.ts'
@@ -58,6 +61,8 @@ export interface WorkerProcess {
   readonly random: () => number
 }
 
+/** A connection is let in when the primary doesn't say in time whether its announced address has too many. */
+const COUNT_DEADLINE_MS = 1_000
 /** How long a refusal is delayed when the primary can't say. */
 const PENALTY_DEADLINE_MS = 1_000
 /** How long the primary may take to count a worker in. */
@@ -137,6 +142,8 @@ export class Worker implements Behaviour<WorkerMessage> {
     }
 
     const rules = { normalize: config.mapping.normalize, separators: config.routing.masterUserSeparators }
+    const ownListeners = new OwnListeners(config.listeners, clock)
+    const lost = new Seldom(clock, Number.POSITIVE_INFINITY)
     const identityRules = { saslPlainIdentity: config.routing.saslPlainIdentity, jwtUsernameClaim: config.oauth.jwtUsernameClaim }
     this.#services = {
       clock,
@@ -147,6 +154,12 @@ export class Worker implements Behaviour<WorkerMessage> {
         clock,
         destinations: config.destinations,
         report: (destination, client, outcome) => this.#health.report(destination, client, outcome),
+        isOurs: (address, port) => ownListeners.has(address, port),
+        preamble: ({ leg, client }) => (leg.forwarding === 'proxy' ? proxyHeader(client) : undefined),
+        addressLost: ({ destination: { name }, protocol }) => {
+          const fields = { destination: name, protocol: protocol.name }
+          if (lost.times(`${protocol.name} ${name}`) !== undefined) clientAddressLost(logger, fields)
+        },
       }),
       resolver: this.#resolver,
       resolverRef: this.#resolverActor.ref,
@@ -159,10 +172,14 @@ export class Worker implements Behaviour<WorkerMessage> {
       destination: (id) => this.#catalogue.byId(id),
       destinationNamed: (name) => this.#catalogue.byName(name),
       admit: (destination) => this.#sessions.mayGoTo(destination) && this.#health.admit(destination),
+      countAddress: ({ number, clientAddress: address }) =>
+        config.limits.maxConnectionsPerIp === 0
+          ? Promise.resolve(true)
+          : limits.ask({ type: 'announced', id: number, address }, COUNT_DEADLINE_MS).catch(() => true),
       penalty: (address) =>
         limits.ask({ type: 'failed', address }, PENALTY_DEADLINE_MS).catch(() => config.limits.authFailureDelay),
       places: placeDesk(worker, config, limits),
-      report: this.#counting.report(sessionReport(logger, redact)),
+      report: this.#counting.report(sessionReport(logger, redact, clock)),
       counters: this.#counting.counters,
     }
     const profileOf = (listener: ListenerConfig): ListenerProfile => ({
@@ -246,6 +263,7 @@ export class Worker implements Behaviour<WorkerMessage> {
       {
         socket,
         id: this.#sessionPrefix + id.toString(36),
+        number: id,
         clientAddress: address,
         clientPort: port,
         localAddress: plainAddress(socket.localAddress ?? ''),

@@ -8,6 +8,10 @@ test('an IPv4-mapped address is shown as IPv4, any other as it stands', () => {
   for (const address of ['192.0.2.1', '2001:db8::1', '::1', '::ffff:c000:201', '']) assert.equal(plainAddress(address), address)
 })
 
+test('a link-local address is shown without its zone, which means nothing elsewhere', () => {
+  assert.equal(plainAddress('fe80::1%eth0'), 'fe80::1')
+})
+
 test('IPv4 is counted as itself, mapped forms of it alike, and IPv6 as its /64', () => {
   for (const address of ['192.0.2.1', '::ffff:192.0.2.1', '::ffff:c000:201', '::FFFF:192.0.2.1']) assert.equal(addressKey(address), '192.0.2.1')
   for (const address of ['2001:db8:0:1::', '2001:db8:0:1:ffff:ffff:ffff:ffff', '2001:DB8:0:1::5']) {

@@ -300,6 +300,7 @@ export async function sessionRig(options: RigOptions = {}): Promise<SessionRig> 
     destinationNamed: (name) => destinations.find((destination) => destination.name === name),
     admit: () => true,
     places: { take: () => true, giveBack: () => {} },
+    countAddress: () => Promise.resolve(true),
     penalty: () => Promise.resolve(1_000),
     report: {
       accepted: (_session, login) => note('accepted', login),
@@ -315,7 +316,7 @@ export async function sessionRig(options: RigOptions = {}): Promise<SessionRig> 
     ...options.services,
   }
   const listener = testListener(options.listener)
-  const connection = { socket: pair.near, id: 's1', clientAddress: '192.0.2.7', clientPort: 5, localAddress: '127.0.0.1', localPort: 6 }
+  const connection = { socket: pair.near, id: 's1', number: 1, clientAddress: '192.0.2.7', clientPort: 5, localAddress: '127.0.0.1', localPort: 6 }
   const factory = { open: options.preauth ?? ((port: PreauthPort) => new FewWords(port)), tooBusy: Buffer.alloc(0) }
   const session = new Session(connection, { listener, protocol, factory }, services)
   const rig: SessionRig = {

@@ -21,7 +21,7 @@ const facts: LoginFacts = { account: 'carol@example.com', destination: 'one', me
 
 test('a session’s lines say what happened and name no account in full', async () => {
   const { lines, log, redact, last } = logged()
-  const report = sessionReport(log, redact)
+  const report = sessionReport(log, redact, new FakeClock())
   const { session, client } = await sessionRig()
   report.accepted(session, facts)
   assert.deepEqual([last()['event'], last()['destination'], last()['seconds'], last()['client']], ['login', 'one', 0.012, '192.0.2.7'])
@@ -38,6 +38,29 @@ test('a session’s lines say what happened and name no account in full', async 
   report.accepted(session, { ...facts, account: undefined })
   assert.equal(last()['account'], '-')
   assert.ok(!JSON.stringify(lines).includes('carol@'))
+  session.end('kicked')
+  client.socket.destroy()
+})
+
+test('who was turned away for a PROXY header is told once a minute per address, who came too often each time', async () => {
+  const { lines, log, redact } = logged()
+  const clock = new FakeClock()
+  const report = sessionReport(log, redact, clock)
+  const { session, client } = await sessionRig()
+  const end = (code: 'CLIENT_PROXY_HEADER' | 'CLIENT_TOO_MANY_CONNECTIONS'): void => {
+    const error = new SignalboxError(code, 'why')
+    report.closed(session, { reason: 'error', error, bytesIn: 0, bytesOut: 0, seconds: 0, login: undefined })
+  }
+  const refused = () => lines.filter((line) => line['event'] === 'connection_refused').map((line) => line['reason'])
+  end('CLIENT_PROXY_HEADER')
+  end('CLIENT_PROXY_HEADER')
+  assert.deepEqual(refused(), ['proxy-header'])
+  clock.advance(60_000)
+  end('CLIENT_PROXY_HEADER')
+  end('CLIENT_TOO_MANY_CONNECTIONS')
+  end('CLIENT_TOO_MANY_CONNECTIONS')
+  assert.deepEqual(refused(), ['proxy-header', 'proxy-header', 'address-full', 'address-full'])
+  assert.equal(lines[0]?.['client'], '192.0.2.7')
   session.end('kicked')
   client.socket.destroy()
 })
