@@ -20,6 +20,17 @@ const status = objectOf({
   gaps: { type: 'integer' },
 })
 
+const strangers = {
+  ...objectOf({
+    frames: { type: 'integer' },
+    names: { type: 'array', items: { type: 'string' } },
+    since: { type: 'string' },
+    last: { type: 'string' },
+    reason: { type: 'string' },
+  }),
+  nullable: true,
+}
+
 export const fleetRoutes: readonly Route[] = [
   route({
     method: 'GET',
@@ -33,6 +44,7 @@ export const fleetRoutes: readonly Route[] = [
         json: objectOf({
           bus: { type: 'string', enum: ['none', 'up', 'down'] },
           instances: { type: 'array', items: status },
+          strangers,
         }),
       },
       503: { description: 'The fleet could not be asked.' },

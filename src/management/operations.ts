@@ -33,6 +33,8 @@ export interface Stats {
   readonly instance: string
   readonly peers: readonly string[]
   readonly bus: 'none' | 'up' | 'down'
+  /** Frames on the bus that could not be believed or read. */
+  readonly bus_invalid_frames: number
   readonly watch: 'off' | 'on' | 'unavailable'
   readonly uptime_s: number
   readonly version: string
@@ -85,9 +87,23 @@ export interface InstanceStatus {
   readonly gaps: number
 }
 
+/** Whoever sends frames on our channel that could not be believed: another secret, or none. */
+export interface StrangersAnswer {
+  readonly frames: number
+  /** The names that the frames bear, some of them at most; anybody can write any. */
+  readonly names: readonly string[]
+  /** ISO times of the first and of the last. */
+  readonly since: string
+  readonly last: string
+  /** What was wrong with the last. */
+  readonly reason: string
+}
+
 export interface FleetAnswer {
   readonly bus: 'none' | 'up' | 'down'
   readonly instances: readonly InstanceStatus[]
+  /** Null: there were none since the start. */
+  readonly strangers: StrangersAnswer | null
 }
 
 export type ReloadAnswer =

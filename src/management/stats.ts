@@ -31,6 +31,7 @@ export const statsRoutes: readonly Route[] = [
           instance: { type: 'string' },
           peers: { type: 'array', items: { type: 'string' } },
           bus: { type: 'string', enum: ['none', 'up', 'down'] },
+          bus_invalid_frames: count,
           watch: { type: 'string', enum: ['off', 'on', 'unavailable'] },
           uptime_s: { type: 'number' },
           version: { type: 'string' },

@@ -20,6 +20,7 @@ import type {
   Operations,
   ReloadAnswer,
   Stats,
+  StrangersAnswer,
   WorkerLookup,
 } from '../management/operations.ts'
 import type { MappingMessage } from '../mapping/actor.ts'
@@ -29,6 +30,7 @@ import type { OpenRoute } from '../resolver/route.ts'
 import type { WorkerStats } from '../worker/messages.ts'
 import { MappingBulk } from './bulk.ts'
 import type { FleetMessage, FleetStatus, Member } from './fleet.ts'
+import type { StrangersStatus } from './strangers.ts'
 import type { HealthMessage } from './health.ts'
 import type { Limits } from './limits.ts'
 import type { WorkerHandle } from './supervisor.ts'
@@ -109,6 +111,7 @@ export class PrimaryOperations implements Operations {
       instance: config.cluster.instance,
       peers: fleet.peers.filter(({ lostAt }) => lostAt === undefined).map(({ instance }) => instance),
       bus: fleet.bus,
+      bus_invalid_frames: fleet.counters?.invalid ?? 0,
       watch: this.#options.watch(),
       uptime_s: Math.floor((clock.now() - this.#startedAt) / 1000),
       version,
@@ -183,7 +186,7 @@ export class PrimaryOperations implements Operations {
 
   async fleet(): Promise<FleetAnswer> {
     const { clock, config, facts, epoch, fleet } = this.#options
-    const { bus, peers, sequence } = await fleet.ask({ type: 'status' }, ASK_MS)
+    const { bus, peers, sequence, strangers } = await fleet.ask({ type: 'status' }, ASK_MS)
     const own = facts()
     const now = clock.now()
     const self: InstanceStatus = {
@@ -199,7 +202,8 @@ export class PrimaryOperations implements Operations {
       lag: null,
       gaps: 0,
     }
-    return { bus, instances: [self, ...peers.map((peer) => statusOf(peer, own.digest, now))] }
+    const instances = [self, ...peers.map((peer) => statusOf(peer, own.digest, now))]
+    return { bus, instances, strangers: strangers === undefined ? null : strangersAnswer(strangers) }
   }
 
   forget(instance: string): Promise<boolean> {
@@ -272,6 +276,10 @@ export class PrimaryOperations implements Operations {
     const answers = await Promise.allSettled(this.#options.workers().map(({ control }) => control.ask({ type: 'stats' }, ASK_MS)))
     return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
   }
+}
+
+function strangersAnswer({ since, last, ...told }: StrangersStatus): StrangersAnswer {
+  return { ...told, since: new Date(since).toISOString(), last: new Date(last).toISOString() }
 }
 
 function statusOf(peer: FleetStatus['peers'][number], digest: string, now: number): InstanceStatus {

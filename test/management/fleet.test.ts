@@ -25,6 +25,17 @@ describe('the fleet in the management API', () => {
     assert.deepEqual(api.audits, [])
   })
 
+  test('strangers are told of with all that is known of them', async () => {
+    const strangers = { frames: 3, names: ['b'], since: '2026-01-01T00:00:00.000Z', last: '2026-01-01T00:00:01.000Z', reason: 'a bus frame is not authenticated' }
+    api.operations.strangers = strangers
+    try {
+      const { json } = await api.ask('GET', '/fleet')
+      assert.partialDeepStrictEqual(json, { strangers })
+    } finally {
+      api.operations.strangers = null
+    }
+  })
+
   test('a lost instance is forgotten once, then it is not known', async () => {
     const json = await api.askJson('DELETE', '/fleet/three')
     assert.deepEqual([json.status, json.json], [200, { result: 'forgotten', instance: 'three' }])

@@ -17,6 +17,7 @@ import type {
   Operations,
   ReloadAnswer,
   Stats,
+  StrangersAnswer,
 } from '../../src/management/operations.ts'
 
 export class MemoryOperations implements Operations {
@@ -39,6 +40,7 @@ export class MemoryOperations implements Operations {
   confirmation: Confirmation = { workers: 2, workersExpected: 2, peers: [], bus: 'none' }
   kicked = 0
   /** This instance, a live and a lost peer. */
+  strangers: StrangersAnswer | null = null
   instances: InstanceStatus[] = [instance('one', 'self'), instance('two', 'live'), instance('three', 'lost')]
   reload: ReloadAnswer | undefined
   /** Thrown by every operation that does something, when set. */
@@ -78,6 +80,7 @@ export class MemoryOperations implements Operations {
       instance: 'one',
       peers: ['two'],
       bus: 'up',
+      bus_invalid_frames: 0,
       watch: 'on',
       uptime_s: 12.5,
       version: '0.0.0',
@@ -148,7 +151,7 @@ export class MemoryOperations implements Operations {
 
   async fleet(): Promise<FleetAnswer> {
     await this.#called('fleet')
-    return { bus: 'up', instances: this.instances }
+    return { bus: 'up', instances: this.instances, strangers: this.strangers }
   }
 
   async forget(name: string): Promise<boolean> {
