@@ -4,7 +4,6 @@
  * documentation marks what stands here.
  */
 import { show, type Report } from './mistake.ts'
-import { legsOf } from './references.ts'
 import type { Section } from './section.ts'
 import type { Tables } from './tables.ts'
 
@@ -15,26 +14,18 @@ export interface NotYet {
   readonly key?: string
   /** Values that work already; undefined: none. */
   readonly except?: readonly (string | boolean)[]
-  /** Names (of a protocol leg) that this is about; undefined: all. */
-  readonly names?: readonly string[]
 }
 
 export const NOT_YET: readonly NotYet[] = [
-  { table: 'server', key: 'proxy_ttl' },
   { table: 'server', key: 'roll_grace' },
   { table: 'tls', key: 'ticket_key_file' },
   { table: 'listener.<name>', key: 'protocol', except: ['imap', 'pop3', 'smtp', 'lmtp'] },
-  { table: 'listener.<name>', key: 'proxy_protocol', except: ['off'] },
-  { table: 'listener.<name>', key: 'proxy_trusted' },
   { table: 'listener.<name>', key: 'forwarded' },
-  { table: 'destination.<name>', key: 'forwarding', except: ['none'] },
-  { table: 'destination.<name>', key: 'proxy_protocol', except: [false] },
   { table: 'destination.<name>', key: 'forwarded' },
   { table: 'destination.<name>', key: 'tls_client_cert' },
   { table: 'destination.<name>', key: 'tls_client_key' },
   { table: 'destination.<name>', key: 'source_ips' },
   { table: 'destination.<name>', key: 'max_connections' },
-  { table: 'destination.<name>.protocol.<protocol>', key: 'forwarding', except: ['none'], names: ['imap', 'pop3'] },
   { table: 'capabilities.submission' },
   { table: 'capabilities.managesieve' },
   { table: 'http' },
@@ -43,9 +34,6 @@ export const NOT_YET: readonly NotYet[] = [
   { table: 'limits', key: 'max_sessions_per_account' },
   { table: 'limits', key: 'max_preauth_memory' },
 ]
-
-/** Protocols whose legs are used already: only of them must the effective forwarding be one that works. */
-const LEGS_IN_USE = ['imap', 'pop3']
 
 const MESSAGE = 'not available yet'
 
@@ -62,12 +50,11 @@ export function checkAvailability(tables: Tables, report: Report): void {
     }
     for (const key of section.keysSet) checkKey(section, key, report)
   }
-  checkForwardingInUse(tables, report)
 }
 
 function checkKey(section: Section, key: string, report: Report): void {
   const entry = NOT_YET.find((candidate) => candidate.table === section.definition.path && candidate.key === key)
-  if (entry === undefined || entry.names?.includes(section.name) === false) return
+  if (entry === undefined) return
   const value = section.raw(key)
   // A value that is wrong in itself has been reported as such.
   if (value === undefined || entry.except?.some((good) => good === value) === true) return
@@ -75,22 +62,4 @@ function checkKey(section: Section, key: string, report: Report): void {
   const mistake = { path: section.path(key), message: MESSAGE }
   if (allowed === undefined) report.mistakes.push(mistake)
   else report.mistakes.push({ ...mistake, found: show(value), allowed })
-}
-
-/** proxy_protocol is true by default, so a leg in use announces clients by PROXY headers unless the file says otherwise. */
-function checkForwardingInUse(tables: Tables, report: Report): void {
-  const possible = NOT_YET.every((entry) => entry.table !== 'destination.<name>' || entry.key !== 'proxy_protocol')
-  if (possible) return
-  for (const destination of tables.all('destination.<name>')) {
-    if (destination.isSet('forwarding') || destination.isSet('proxy_protocol')) continue
-    const announcing = legsOf(tables, destination.name).filter(
-      (leg) => LEGS_IN_USE.includes(leg.name) && !leg.isSet('forwarding'),
-    )
-    if (announcing.length === 0) continue
-    const names = announcing.map((leg) => leg.name).join(' and ')
-    const message = `its ${names} leg would send PROXY headers (the default), which is ${MESSAGE}`
-    report.mistakes.push(
-      { path: destination.path(), message, allowed: 'set proxy_protocol = false or forwarding = "none"' },
-    )
-  }
 }

@@ -100,11 +100,8 @@ function defaultRefused(table: TableDefinition, name: string, key: KeySchema): b
 function availability(table: TableDefinition, name: string, mark: (text: string) => string): readonly string[] {
   return NOT_YET.flatMap((entry) => {
     if (entry.table !== table.path || entry.key !== name) return []
-    const legs = entry.names === undefined ? '' : `${entry.names.join(', ')}: `
-    if (entry.except === undefined) return [mark(`${legs}Not available yet.`)]
-    return [
-      mark(`${legs}Values other than ${entry.except.map((value) => toml(value)).join(', ')} are not available yet.`),
-    ]
+    if (entry.except === undefined) return [mark('Not available yet.')]
+    return [mark(`Values other than ${entry.except.map((value) => toml(value)).join(', ')} are not available yet.`)]
   })
 }
 

@@ -49,7 +49,11 @@ export const SERVER: TableDefinition = {
       duration(),
       'How long a destination stays down before one probe is let through.',
     ),
-    proxy_ttl: setting(7, wholeNumber(1, 255), 'Time-to-live of forwarded connections, decremented at each hop.'),
+    proxy_ttl: setting(
+      7,
+      wholeNumber(2, 255),
+      'Time-to-live of forwarded logins, decremented at each hop; a login with none left is refused for the moment.',
+    ),
     log_level: setting(
       'info',
       oneOf(...LOG_LEVELS),

@@ -6,17 +6,11 @@ import { mistakesOf, type Changes } from '../support/configuration.ts'
 
 /** Changes that set something that is not available yet, and the path of the one mistake. */
 const REFUSED: readonly (readonly [Changes, string])[] = [
-  [{ 'server.proxy_ttl': 7 }, 'server.proxy_ttl'],
   [{ 'server.roll_grace': '1h' }, 'server.roll_grace'],
-  [{ 'listener.imap.proxy_protocol': 'optional' }, 'listener.imap.proxy_trusted'],
-  [{ 'listener.imap.proxy_trusted': ['10.0.0.0/8'] }, 'listener.imap.proxy_trusted'],
   [{ 'listener.imap.forwarded': 'off' }, 'listener.imap.forwarded'],
-  [{ 'destination.legacy.forwarding': 'xclient' }, 'destination.legacy.forwarding'],
-  [{ 'destination.legacy.proxy_protocol': true }, 'destination.legacy.proxy_protocol'],
   [{ 'destination.legacy.forwarded': true }, 'destination.legacy.forwarded'],
   [{ 'destination.legacy.source_ips': ['10.0.0.1'] }, 'destination.legacy.source_ips'],
   [{ 'destination.legacy.max_connections': 5 }, 'destination.legacy.max_connections'],
-  [{ 'destination.legacy.protocol.imap.forwarding': 'proxy' }, 'destination.legacy.protocol.imap.forwarding'],
   [{ 'capabilities.submission': {} }, 'capabilities.submission'],
   [{ 'capabilities.managesieve': {} }, 'capabilities.managesieve'],
   [{ http: {} }, 'http'],
@@ -52,6 +46,9 @@ test('the sound document is available, and so is all that the first version has'
       },
     },
     { 'destination.legacy.forwarding': undefined, 'destination.legacy.proxy_protocol': false },
+    { 'destination.legacy.forwarding': undefined, 'server.proxy_ttl': 2 },
+    { 'destination.legacy.forwarding': 'xclient', 'destination.legacy.protocol.imap.forwarding': 'proxy' },
+    { 'listener.imap.proxy_protocol': 'optional', 'listener.imap.proxy_trusted': ['10.0.0.0/8', '::1/128'] },
     { 'destination.legacy.tls_pinned_cert_sha256': '0'.repeat(64), 'destination.legacy.hide_auth_errors': true },
     {
       'destination.legacy.protocol.smtp': { port: 25, tls: 'plain' },
@@ -90,25 +87,6 @@ test('listeners of other protocols are refused', async () => {
     assert.deepEqual(others, [])
     assert.match(mistake ?? '', /^listener\.x\.protocol: not available yet; found "http"; allowed: "imap", /)
   }
-})
-
-test('a leg in use that would announce clients by default must say that it does not', async () => {
-  const [mistake, ...others] = await mistakesOf(
-    { 'destination.legacy.forwarding': undefined },
-    { availability: 'checked' },
-  )
-  assert.equal(others.length, 0)
-  assert.match(
-    mistake ?? '',
-    /^destination\.legacy: its imap leg would send PROXY headers .*set proxy_protocol = false or forwarding = "none"$/,
-  )
-  const overridden = {
-    'destination.legacy.forwarding': undefined,
-    'destination.legacy.protocol.imap.forwarding': 'none',
-  }
-  assert.deepEqual(await mistakesOf(overridden, { availability: 'checked' }), [])
-  const unused = { 'destination.other': { host: 'h', protocol: { http: { port: 995, tls: 'implicit' } } } }
-  assert.deepEqual(await mistakesOf(unused, { availability: 'checked' }), [])
 })
 
 test('a route is refused as a whole, once', async () => {
