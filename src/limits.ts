@@ -165,6 +165,12 @@ export const TLS_SESSION_MS = 3_600_000
 // TLS towards clients
 /** Life of the session tickets that clients get, in seconds; their keys change every 24 h. */
 export const TLS_TICKET_SECONDS = 43_200
+/** How often ticket keys that were made here are replaced. */
+export const TICKET_KEYS_MS = 86_400_000
+/** How often the files of certificates are looked at (`[tls] watch`); a change counts once it has stood still that long. */
+export const CERTIFICATE_LOOK_MS = 2_000
+/** How long certificate and key may fail to fit together, or a file be half written, before that is reported. */
+export const CERTIFICATE_PATIENCE_MS = 30_000
 /** Names in the table that certificates are chosen from. */
 export const SNI_NAMES = 100_000
 

@@ -48,6 +48,8 @@ export async function checkAccess(config: Config): Promise<void> {
     [certificate.certPath, constants.R_OK, 'certificate'],
     [certificate.keyPath, constants.R_OK, 'key'],
   ])
+  const { ticketKeyFile } = config.tls
+  if (ticketKeyFile !== undefined) wanted.push([ticketKeyFile, constants.R_OK, 'ticket keys'])
   if (config.mapping.source === 'file' && config.mapping.file !== undefined) {
     wanted.push([config.mapping.file.path, constants.R_OK, 'mapping file'])
     wanted.push([dirname(config.mapping.file.path), constants.W_OK, "mapping file's directory"])

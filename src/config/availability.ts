@@ -18,20 +18,17 @@ export interface NotYet {
 
 export const NOT_YET: readonly NotYet[] = [
   { table: 'server', key: 'roll_grace' },
-  { table: 'tls', key: 'ticket_key_file' },
   { table: 'listener.<name>', key: 'protocol', except: ['imap', 'pop3', 'smtp', 'lmtp'] },
   { table: 'listener.<name>', key: 'forwarded' },
   { table: 'destination.<name>', key: 'forwarded' },
   { table: 'destination.<name>', key: 'tls_client_cert' },
   { table: 'destination.<name>', key: 'tls_client_key' },
   { table: 'destination.<name>', key: 'source_ips' },
-  { table: 'destination.<name>', key: 'max_connections' },
   { table: 'capabilities.submission' },
   { table: 'capabilities.managesieve' },
   { table: 'http' },
   { table: 'http.route[]' },
   { table: 'http.route[].extract' },
-  { table: 'limits', key: 'max_sessions_per_account' },
   { table: 'limits', key: 'max_preauth_memory' },
 ]
 

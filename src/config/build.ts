@@ -57,6 +57,7 @@ export function buildConfig(input: BuildInput): Config {
         ...new Set((tls.texts('disable_cipher_suites') ?? []).flatMap((name) => cipherSuiteName(name) ?? [])),
       ],
       ticketKeyFile: ticketKeyFile === undefined ? undefined : resolve(ticketKeyFile),
+      watch: flag(tables.one('tls'), 'watch'),
     },
     listeners: tables.all('listener.<name>').map(buildListener),
     destinations: tables.all('destination.<name>').map((section) => buildDestination(section, tables, materials)),
@@ -122,6 +123,7 @@ function buildCertificate(section: Section, materials: Materials): CertificateCo
     cert: files.cert,
     key: files.key,
     subjects: section.texts('subjects')?.map((name) => name.toLowerCase().replace(/\.$/, '')) ?? files.subjects,
+    subjectsSet: section.isSet('subjects'),
     default: flag(section, 'default'),
   }
 }

@@ -51,6 +51,8 @@ export interface CertificateConfig {
   readonly key: string
   /** Lower-case names it serves. */
   readonly subjects: readonly string[]
+  /** They were written in the file, and are not the certificate's own. */
+  readonly subjectsSet: boolean
   readonly default: boolean
 }
 
@@ -61,6 +63,8 @@ export interface TlsConfig {
   /** OpenSSL names of TLS 1.2 and 1.3 suites that are switched off. */
   readonly disabledCipherSuites: readonly string[]
   readonly ticketKeyFile: string | undefined
+  /** Certificates, keys and ticket keys are read again when their files change. */
+  readonly watch: boolean
 }
 
 export interface ListenerConfig {

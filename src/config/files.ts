@@ -54,17 +54,25 @@ export async function readCertificate(
   wall: number,
   report: Report,
 ): Promise<CertificateFiles | undefined> {
-  const [certBytes, keyBytes] = await Promise.all([
-    readNamedFile(section, keys.cert, report),
-    readNamedFile(section, keys.key, report),
-  ])
-  const certificate = certBytes === undefined ? undefined : parseCertificate(certBytes, section.path(keys.cert), report)
-  const key = keyBytes === undefined ? undefined : parseKey(keyBytes, section, keys.key, report)
+  const paths = { cert: section.text(keys.cert), key: section.text(keys.key) }
+  const at = { cert: section.path(keys.cert), key: section.path(keys.key) }
+  return readPair(paths, at, wall, report)
+}
+
+/** The same for paths that are known; `at`: what names them, for the mistakes. */
+export async function readPair(
+  paths: { readonly cert: string | undefined; readonly key: string | undefined },
+  at: { readonly cert: string; readonly key: string },
+  wall: number,
+  report: Report,
+): Promise<CertificateFiles | undefined> {
+  const read = async (path: string | undefined, key: string) => (path === undefined ? undefined : readPath(path, key, report))
+  const [certBytes, keyBytes] = await Promise.all([read(paths.cert, at.cert), read(paths.key, at.key)])
+  const certificate = certBytes === undefined ? undefined : parseCertificate(certBytes, at.cert, report)
+  const key = keyBytes === undefined ? undefined : parseKey(keyBytes, at.key, report)
   if (certificate === undefined || key === undefined || certBytes === undefined || keyBytes === undefined) return undefined
   if (!certificate.checkPrivateKey(key)) {
-    report.mistakes.push(
-      { path: section.path(keys.key), message: `does not belong to the certificate in ${keys.cert}` },
-    )
+    report.mistakes.push({ path: at.key, message: `does not belong to the certificate in ${at.cert.split('.').at(-1)}` })
     return undefined
   }
   const texts = { cert: certBytes.toString('utf8'), key: keyBytes.toString('utf8') }
@@ -72,10 +80,10 @@ export async function readCertificate(
     createSecureContext(texts)
   } catch (thrown) {
     const reason = thrown instanceof Error ? thrown.message : String(thrown)
-    report.mistakes.push({ path: section.path(keys.cert), message: `cannot be used for TLS: ${reason}` })
+    report.mistakes.push({ path: at.cert, message: `cannot be used for TLS: ${reason}` })
     return undefined
   }
-  warnAboutTime(certificate, section, keys.cert, wall, report)
+  warnAboutTime(certificate, at.cert, wall, report)
   return { ...texts, subjects: subjectsOf(certificate) }
 }
 
@@ -114,21 +122,21 @@ function parseCertificate(pem: Buffer, key: string, report: Report): X509Certifi
   }
 }
 
-function parseKey(pem: Buffer, section: Section, key: string, report: Report): KeyObject | undefined {
+function parseKey(pem: Buffer, key: string, report: Report): KeyObject | undefined {
   try {
     return createPrivateKey(pem)
   } catch {
     const encrypted = /ENCRYPTED/.test(pem.toString('latin1'))
     const message = encrypted ? 'is a private key with a passphrase; remove it' : 'is no private key in PEM form'
-    report.mistakes.push({ path: section.path(key), message })
+    report.mistakes.push({ path: key, message })
     return undefined
   }
 }
 
-function warnAboutTime(certificate: X509Certificate, section: Section, key: string, wall: number, report: Report): void {
+function warnAboutTime(certificate: X509Certificate, key: string, wall: number, report: Report): void {
   if (certificate.validToDate.getTime() < wall) {
-    report.warnings.push(`The certificate in ${section.path(key)} expired on ${certificate.validTo}.`)
+    report.warnings.push(`The certificate in ${key} expired on ${certificate.validTo}.`)
   } else if (certificate.validFromDate.getTime() > wall) {
-    report.warnings.push(`The certificate in ${section.path(key)} is valid only from ${certificate.validFrom}.`)
+    report.warnings.push(`The certificate in ${key} is valid only from ${certificate.validFrom}.`)
   }
 }

@@ -2,11 +2,13 @@
  * What a configuration holds by reference, read from disk: certificates, keys, bundles, the management token. Reading
  * is apart from building, so that the files' mistakes are collected like all others.
  */
+import { stat } from 'node:fs/promises'
 import type { FromEnvironment } from './environment.ts'
 import { checkIdentity, type HostAccounts } from './accounts.ts'
 import { readBundle, readBundleAt, readCertificate, readNamedFile, type CertificateFiles } from './files.ts'
 import { TOKEN } from './format-values.ts'
 import type { Report } from './mistake.ts'
+import { TICKET_KEYS } from '../tls/ticket-keys.ts'
 import type { Section } from './section.ts'
 import { sqlTarget } from './rules-source.ts'
 import type { Tables } from './tables.ts'
@@ -22,8 +24,8 @@ export interface Materials {
   readonly token: string | undefined
 }
 
-/** A TLS ticket key is that many bytes (Node's `ticketKeys`). */
-const TICKET_KEY = 48
+/** Permissions that are too much for a secret: writing by the group, anything for others. */
+const TOO_OPEN = 0o037
 
 /** Reads everything. What is missing from the result has been reported or was not asked for. */
 export async function readMaterials(
@@ -82,9 +84,20 @@ function warnAboutSelfSigned(tables: Tables, report: Report): void {
 
 async function checkTicketKey(tls: Section, report: Report): Promise<void> {
   const bytes = await readNamedFile(tls, 'ticket_key_file', report)
-  if (bytes === undefined || bytes.length === TICKET_KEY) return
-  const message = `the file must hold ${TICKET_KEY} bytes, it holds ${bytes.length}`
-  report.mistakes.push({ path: tls.path('ticket_key_file'), message })
+  if (bytes === undefined) return
+  const path = tls.path('ticket_key_file')
+  if (bytes.length !== TICKET_KEYS) {
+    report.mistakes.push({ path, message: `the file must hold ${TICKET_KEYS} bytes, it holds ${bytes.length}` })
+    return
+  }
+  // Gone since it was read: the start will say so.
+  const status = await stat(tls.text('ticket_key_file') ?? '').catch(() => undefined)
+  const mode = (status?.mode ?? 0) & 0o777
+  if ((mode & TOO_OPEN) === 0) return
+  report.warnings.push(
+    `The file in ${path} has the permissions ${mode.toString(8).padStart(4, '0')}: whoever reads it can pose as this server ` +
+      'to clients that resume a session; 0600 is enough.',
+  )
 }
 
 /** The environment's token, else the file's, else the one in the configuration. */

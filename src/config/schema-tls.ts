@@ -13,6 +13,13 @@ export const TLS: TableDefinition = {
         'unset: made at start and replaced every 24 h.',
       { added: true, example: '"/etc/signalbox/tickets.key"' },
     ),
+    watch: setting(
+      false,
+      FLAG,
+      'Certificates, keys and ticket_key_file are read again when their files change; what is broken is reported and ' +
+        'the old one kept.',
+      { added: true },
+    ),
   },
 }
 
@@ -36,7 +43,7 @@ export const CERTIFICATE: TableDefinition = {
     ),
     subjects: optional(
       SUBJECTS,
-      'Names it serves; unset: its subject alternative names, else its common name. A name serves all below it too.',
+      'Names it serves; unset: its subject alternative names, else its common name. A name serves those directly below it too.',
       { example: '["mail.example.com", "*.example.com"]' },
     ),
     default: setting(false, FLAG, 'Serves clients that ask for a name which no certificate has, or for none.'),

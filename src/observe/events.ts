@@ -274,6 +274,26 @@ export function selfSigned(log: Logger): void {
   log.warn({ event: 'self_signed' }, 'no certificate is configured: a self-signed one was made')
 }
 
+/** A certificate's files were replaced: handshakes from now on get the new one. `valid_until`: ISO time. */
+export function certificateRenewed(log: Logger, fields: { certificate: string; valid_until: string }): void {
+  log.info({ event: 'certificate_renewed', ...fields }, 'a certificate was replaced')
+}
+
+/** A certificate's files have changed and can't be used: the old one stays. Once for each state of the files. */
+export function certificateBroken(log: Logger, fields: { certificate: string; reason: string }): void {
+  log.error({ event: 'certificate_broken', ...fields }, 'a changed certificate cannot be used, the old one stays')
+}
+
+/** Session tickets are sealed with other keys from now on: from ticket_key_file, or made here. */
+export function ticketKeysRenewed(log: Logger, fields: { origin: 'file' | 'made' }): void {
+  log.info({ event: 'ticket_keys_renewed', ...fields }, 'the keys of session tickets were replaced')
+}
+
+/** ticket_key_file has changed and can't be used: the old keys stay. */
+export function ticketKeysBroken(log: Logger, fields: { reason: string }): void {
+  log.error({ event: 'ticket_keys_broken', ...fields }, 'the changed keys of session tickets cannot be used, the old ones stay')
+}
+
 /** A change is not in force in a worker of this instance (`worker`), or nobody knows where (a change that was watched). */
 export function changeUnconfirmed(log: Logger, fields: { worker?: number; change: string; error: unknown; times?: number }): void {
   log.error({ event: 'unconfirmed', ...fields }, 'a change was not confirmed in time')

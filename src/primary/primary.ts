@@ -4,7 +4,6 @@
  *
  * Start: source → listening sockets and management → privileges → workers → ready.
  */
-import { randomBytes } from 'node:crypto'
 import { spawn } from '../actor/actor.ts'
 import type { RunningActor } from '../actor/actor.ts'
 import type { InstanceFacts } from '../bus/payload.ts'
@@ -28,6 +27,7 @@ import { Seldom } from '../observe/seldom.ts'
 import { tooBusy } from '../protocol/registry.ts'
 import { defaultKeyPair } from '../tls/certificates.ts'
 import type { KeyPair } from '../tls/certificates.ts'
+import type { TlsChange } from '../tls/inbound.ts'
 import { selfSigned } from '../tls/self-signed.ts'
 import { Acceptor } from './acceptor.ts'
 import type { BusMember } from './bus-member.ts'
@@ -45,6 +45,7 @@ import { checkAccess, dropPrivileges, identityOf } from '../cluster/privileges.t
 import type { Identity } from '../cluster/privileges.ts'
 import { Supervisor } from './supervisor.ts'
 import type { Observer, SupervisorMessage, WorkerHandle } from './supervisor.ts'
+import { TlsKeeper } from './tls-keeper.ts'
 
 export interface PrimaryOptions {
   readonly config: Config
@@ -63,6 +64,8 @@ export interface PrimaryOptions {
 const STOP_MARGIN_MS = 5_000
 /** What one worker misses is logged at most this often. */
 const UNCONFIRMED_LOG_MS = 60_000
+/** Until a worker makes its handshakes with another certificate or other ticket keys. */
+const TLS_DEADLINE_MS = 10_000
 /** Reading a large shared file again. */
 const REREAD_DEADLINE_MS = 60_000
 
@@ -85,7 +88,9 @@ export class Primary {
   readonly #supervisor: Supervisor
   readonly #supervisorActor: RunningActor<SupervisorMessage>
   readonly #workers = new Map<number, WorkerHandle>()
-  readonly #ticketKeys = randomBytes(48)
+  readonly #tls: TlsKeeper
+  /** With which version of it each worker was started. */
+  readonly #tlsVersions = new Map<number, number>()
   #mappingActor: RunningActor<MappingMessage> | undefined
   #source: MappingSource | undefined
   #management: ManagementServer | undefined
@@ -107,6 +112,7 @@ export class Primary {
       events.actorCrashed(log, { actor: name, message: type, error })
     }
     this.#catalogue = new Catalogue(config.destinations)
+    this.#tls = new TlsKeeper({ config: config.tls, clock, log, publish: (change) => this.#tlsChanged(change) })
     this.#limits = new Limits(config.limits, config.listeners, clock, config.destinations)
     this.#limitsActor = spawn(this.#limits, { name: 'limits', clock, onCrash })
     this.#health = new Health({
@@ -209,6 +215,7 @@ export class Primary {
       this.#fallback = await selfSigned([config.server.hostname ?? 'localhost', 'localhost', '127.0.0.1', '::1'], clock)
       events.selfSigned(this.#log)
     }
+    await this.#tls.open()
     const source = await this.#openSource()
     this.#source = source
     this.#mappingActor = spawn(new MappingOwner(source), { name: 'mapping', clock })
@@ -331,7 +338,7 @@ export class Primary {
   }
 
   async #startManagement(admin: AdminConfig, operations: PrimaryOperations): Promise<ManagementServer> {
-    const pair = defaultKeyPair(this.#config.tls, this.#fallback, admin.certificate)
+    const pair = defaultKeyPair(this.#tls.config, this.#fallback, admin.certificate)
     return startManagement({
       admin,
       tls: { cert: pair.cert, key: pair.key },
@@ -372,6 +379,7 @@ export class Primary {
     this.#workers.set(worker, handle)
     // It was started with the verdicts of that moment.
     for (const verdict of this.#health.verdicts()) handle.control.tell({ type: 'verdict', verdict })
+    for (const change of this.#tls.since(this.#tlsVersions.get(worker) ?? 0)) this.#tellTls(handle, change)
     this.#acceptor.join({ worker, send: handle.sendConnection })
     events.workerReady(this.#log, { worker, pid })
     if (this.#workers.size >= this.#config.server.threads) this.#started?.()
@@ -379,6 +387,7 @@ export class Primary {
 
   #workerGone({ worker, pid }: WorkerHandle, { code, signal, expected }: Parameters<Observer['gone']>[1]): void {
     this.#workers.delete(worker)
+    this.#tlsVersions.delete(worker)
     const sessions = this.#limits.ofWorker(worker)
     this.#fleetActor.ref.tell({ type: 'left', worker })
     this.#acceptor.gone(worker)
@@ -399,12 +408,28 @@ export class Primary {
     else this.#options.fatal(error)
   }
 
+  #tlsChanged(change: TlsChange): void {
+    for (const handle of this.#workers.values()) this.#tellTls(handle, change)
+    const { admin } = this.#config
+    if (admin === undefined || this.#management === undefined) return
+    const { cert, key } = defaultKeyPair(this.#tls.config, this.#fallback, admin.certificate)
+    if (change.kind === 'certificate' && change.certificate.cert === cert) this.#management.secure({ cert, key })
+  }
+
+  #tellTls({ worker, control }: WorkerHandle, change: TlsChange): void {
+    control.ask({ type: 'tls', change }, TLS_DEADLINE_MS).catch((error: unknown) => {
+      // A worker that is gone has nothing to be told; one that stands still is replaced.
+      if (this.#workers.has(worker)) events.changeUnconfirmed(this.#log, { worker, change: change.kind, error })
+    })
+  }
+
   #startEnvelope(worker: number): StartEnvelope {
+    this.#tlsVersions.set(worker, this.#tls.version)
     return {
       t: 'start',
       worker,
-      config: this.#config,
-      ticketKeys: this.#ticketKeys,
+      config: { ...this.#config, tls: this.#tls.config },
+      ticketKeys: this.#tls.ticketKeys,
       fallback: this.#fallback,
       verdicts: this.#health.verdicts(),
       terminal: this.#options.terminal,
@@ -414,6 +439,7 @@ export class Primary {
 
   async #closeAll(): Promise<void> {
     this.#acceptor.close()
+    this.#tls.close()
     this.#supervisor.end()
     await this.#management?.close()
     await this.#bus?.close()

@@ -38,20 +38,28 @@ export function defaultKeyPair(
 export class CertificateTable {
   /** The context for clients that name no host, or one that nobody serves. */
   readonly default: SecureContext
+  readonly #contexts = new Map<KeyPair | CertificateConfig, SecureContext>()
   readonly #exact = new Map<string, SecureContext>()
   readonly #parents = new Map<string, SecureContext>()
 
   /**
    * @param policy what all contexts have in common (policyOptions, ticket keys)
+   * @param before the table that this one takes the place of, made with the same policy: contexts of pairs that are in
+   * both go on being used
    * @throws SignalboxError CONFIG_INVALID for a certificate that OpenSSL doesn't take, or too many names
    */
-  constructor(config: TlsConfig, policy: SecureContextOptions, fallback: KeyPair | undefined) {
+  constructor(config: TlsConfig, policy: SecureContextOptions, fallback: KeyPair | undefined, before?: CertificateTable) {
+    const contextOf = (pair: KeyPair | CertificateConfig): SecureContext => {
+      const context = (before === undefined ? undefined : before.#contexts.get(pair)) ?? makeContext(pair, policy)
+      this.#contexts.set(pair, context)
+      return context
+    }
     const chosen = defaultKeyPair(config, fallback)
-    this.default = contextOf(chosen, policy)
+    this.default = contextOf(chosen)
     if (config.certificates.length < 2) return
     const bare = new Map<string, SecureContext>()
     for (const certificate of config.certificates) {
-      const context = certificate === chosen ? this.default : contextOf(certificate, policy)
+      const context = certificate === chosen ? this.default : contextOf(certificate)
       for (const subject of certificate.subjects) {
         if (subject.startsWith('*.')) addOnce(this.#parents, subject.slice(2), context)
         else {
@@ -84,7 +92,7 @@ function addOnce(table: Map<string, SecureContext>, name: string, context: Secur
   if (!table.has(name)) table.set(name, context)
 }
 
-function contextOf(pair: KeyPair | CertificateConfig, policy: SecureContextOptions): SecureContext {
+function makeContext(pair: KeyPair | CertificateConfig, policy: SecureContextOptions): SecureContext {
   try {
     return createSecureContext({ ...policy, cert: pair.cert, key: pair.key })
   } catch (thrown) {

@@ -1,6 +1,7 @@
-/** TLS towards clients: certificates by SNI, session tickets, protocol policy. One object per worker, replaced as a whole at a reload. */
+/** TLS towards clients: certificates by SNI, session tickets, protocol policy. One object per worker. */
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import type { CertificateConfig } from '../config/config.ts'
 
 export interface InboundTls {
   /**
@@ -10,3 +11,16 @@ export interface InboundTls {
    */
   accept(socket: Socket, cancel: AbortSignal): Promise<TLSSocket>
 }
+
+/** The same, for whoever owns it. Handshakes that have begun and sessions that live keep what they began with. */
+export interface RenewableTls extends InboundTls {
+  /** @throws SignalboxError CONFIG_INVALID for what can't be used; nothing has changed then */
+  change(change: TlsChange): void
+}
+
+/** One thing that handshakes use from now on. */
+export type TlsChange =
+  /** Takes the place of the certificate of its name. */
+  | { readonly kind: 'certificate'; readonly certificate: CertificateConfig }
+  /** 48 bytes that tickets are sealed with; those sealed before cost a full handshake. */
+  | { readonly kind: 'ticket-keys'; readonly keys: Uint8Array }

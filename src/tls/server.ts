@@ -7,12 +7,13 @@
  * off after the handshake), so the one listener that stays on the socket makes an ordinary 'error' and an end of it.
  */
 import type { Socket } from 'node:net'
-import { TLSSocket, type TLSSocketOptions } from 'node:tls'
-import type { TlsConfig } from '../config/config.ts'
-import { SignalboxError } from '../errors.ts'
+import { TLSSocket, type SecureContextOptions, type TLSSocketOptions } from 'node:tls'
+import type { CertificateConfig, TlsConfig } from '../config/config.ts'
+import { impossible, SignalboxError } from '../errors.ts'
 import { CertificateTable, type KeyPair } from './certificates.ts'
-import type { InboundTls } from './inbound.ts'
+import type { RenewableTls } from './inbound.ts'
 import { policyOptions } from './policy.ts'
+import { checkTicketKeys } from './ticket-keys.ts'
 
 /** Sessions are resumed by servers of this name only; the same in every worker and instance. */
 const SESSION_CONTEXT = 'signalbox'
@@ -24,15 +25,42 @@ const SESSION_CONTEXT = 'signalbox'
  * @param fallback the self-signed certificate for when none is configured
  * @throws SignalboxError CONFIG_INVALID for certificates, suites or keys that can't be used
  */
-export function createInboundTls(config: TlsConfig, ticketKeys: Buffer, fallback?: KeyPair): InboundTls {
-  if (ticketKeys.length !== 48) {
-    throw new SignalboxError('CONFIG_INVALID', `ticket keys are 48 bytes, not ${ticketKeys.length}`)
+export function createInboundTls(config: TlsConfig, ticketKeys: Uint8Array, fallback?: KeyPair): RenewableTls {
+  let current = { config, ...contextsFor(config, ticketKeys, fallback) }
+  return {
+    accept: (socket, cancel) => accept(socket, current.options, cancel),
+    change(change) {
+      switch (change.kind) {
+        case 'certificate': {
+          const { config: old, policy, table } = current
+          const next = withCertificate(old, change.certificate)
+          current = { config: next, ...optionsFor(new CertificateTable(next, policy, fallback, table), policy) }
+          return
+        }
+        case 'ticket-keys':
+          current = { config: current.config, ...contextsFor(current.config, change.keys, fallback) }
+          return
+        default:
+          impossible(change)
+      }
+    },
   }
-  const policy = { ...policyOptions(config), ticketKeys, sessionIdContext: SESSION_CONTEXT }
-  const table = new CertificateTable(config, policy, fallback)
+}
+
+function withCertificate(config: TlsConfig, certificate: CertificateConfig): TlsConfig {
+  return { ...config, certificates: config.certificates.map((old) => (old.name === certificate.name ? certificate : old)) }
+}
+
+function contextsFor(config: TlsConfig, ticketKeys: Uint8Array, fallback: KeyPair | undefined) {
+  checkTicketKeys(ticketKeys)
+  const policy = { ...policyOptions(config), ticketKeys: Buffer.from(ticketKeys), sessionIdContext: SESSION_CONTEXT }
+  return optionsFor(new CertificateTable(config, policy, fallback), policy)
+}
+
+function optionsFor(table: CertificateTable, policy: SecureContextOptions) {
   const options: TLSSocketOptions = { isServer: true, secureContext: table.default }
   if (table.byName) options.SNICallback = (name, callback) => callback(null, table.find(name))
-  return { accept: (socket, cancel) => accept(socket, options, cancel) }
+  return { table, policy, options }
 }
 
 function accept(socket: Socket, options: TLSSocketOptions, cancel: AbortSignal): Promise<TLSSocket> {

@@ -5,6 +5,7 @@ import type { ProcessFacts } from '../observe/process-facts.ts'
 import type { Verdict } from '../primary/health.ts'
 import type { ResolverStats } from '../resolver/resolver.ts'
 import type { SessionsStats } from '../session/sessions.ts'
+import type { TlsChange } from '../tls/inbound.ts'
 
 /** Is your event loop turning? */
 export interface Ping extends Question<true> {
@@ -27,7 +28,12 @@ export interface WorkerStatsQuestion extends Question<WorkerStats> {
 export interface CountersQuestion extends Question<{ readonly counts: Counts; readonly process: ProcessFacts }> {
   readonly type: 'counters'
 }
-export type WorkerMessage = Ping | Told | Drain | WorkerStatsQuestion | CountersQuestion
+/** Handshakes from now on use this. Answered when they do. */
+export interface TlsChanged extends Question<true> {
+  readonly type: 'tls'
+  readonly change: TlsChange
+}
+export type WorkerMessage = Ping | Told | TlsChanged | Drain | WorkerStatsQuestion | CountersQuestion
 
 export interface WorkerStats {
   readonly resolver: ResolverStats

@@ -15,7 +15,7 @@ import { Catalogue } from '../destination/catalogue.ts'
 import { BackendDialer } from '../destination/dialer.ts'
 import { OwnListeners } from '../destination/own-listeners.ts'
 import { proxyHeader } from '../destination/proxy-header.ts'
-import { impossible, SignalboxError } from '../errors.ts'
+import { asSignalboxError, impossible, SignalboxError } from '../errors.ts'
 import { normalizeIdentifier } from '../identity/identifier.ts'
 import { identify } from '../identity/identify.ts'
 import { plainAddress } from '../listener/address.ts'
@@ -38,6 +38,7 @@ import { Session } from '../session/session.ts'
 import type { SessionProfile, SessionServices } from '../session/session.ts'
 import { Sessions } from '../session/sessions.ts'
 import type { SessionsMessage } from '../session/sessions.ts'
+import type { RenewableTls } from '../tls/inbound.ts'
 import { createInboundTls } from '../tls/server.ts'
 import { Counting } from './counting.ts'
 import { HealthView } from './health-view.ts'
@@ -85,6 +86,7 @@ export class Worker implements Behaviour<WorkerMessage> {
   readonly #intake: Intake
   readonly #profiles: (SessionProfile | undefined)[]
   readonly #tooBusy: readonly Buffer[]
+  readonly #tls: RenewableTls
   readonly #services: SessionServices
   readonly #sessionPrefix: string
   #draining = false
@@ -145,10 +147,11 @@ export class Worker implements Behaviour<WorkerMessage> {
     const ownListeners = new OwnListeners(config.listeners, clock)
     const lost = new Seldom(clock, Number.POSITIVE_INFINITY)
     const identityRules = { saslPlainIdentity: config.routing.saslPlainIdentity, jwtUsernameClaim: config.oauth.jwtUsernameClaim }
+    this.#tls = createInboundTls(config.tls, start.ticketKeys, start.fallback)
     this.#services = {
       clock,
       server: config.server,
-      tls: createInboundTls(config.tls, Buffer.from(start.ticketKeys), start.fallback),
+      tls: this.#tls,
       dialer: new BackendDialer({
         server: config.server,
         clock,
@@ -239,6 +242,8 @@ export class Worker implements Behaviour<WorkerMessage> {
         return reply.to(message, true)
       case 'verdict':
         return this.#health.told(message.verdict)
+      case 'tls':
+        return this.#tlsChanged(message, reply)
       case 'drain':
         return this.#drain(message.grace)
       case 'stats':
@@ -247,6 +252,16 @@ export class Worker implements Behaviour<WorkerMessage> {
         return reply.to(message, this.#counting.now())
       default:
         impossible(message)
+    }
+  }
+
+  /** What can't be used changes nothing, and is for the primary to report: no reason to end. */
+  #tlsChanged(message: Extract<WorkerMessage, { type: 'tls' }>, reply: Reply): void {
+    try {
+      this.#tls.change(message.change)
+      reply.to(message, true)
+    } catch (thrown) {
+      reply.fail(asSignalboxError(thrown))
     }
   }
 

@@ -10,11 +10,9 @@ const REFUSED: readonly (readonly [Changes, string])[] = [
   [{ 'listener.imap.forwarded': 'off' }, 'listener.imap.forwarded'],
   [{ 'destination.legacy.forwarded': true }, 'destination.legacy.forwarded'],
   [{ 'destination.legacy.source_ips': ['10.0.0.1'] }, 'destination.legacy.source_ips'],
-  [{ 'destination.legacy.max_connections': 5 }, 'destination.legacy.max_connections'],
   [{ 'capabilities.submission': {} }, 'capabilities.submission'],
   [{ 'capabilities.managesieve': {} }, 'capabilities.managesieve'],
   [{ http: {} }, 'http'],
-  [{ 'limits.max_sessions_per_account': 1 }, 'limits.max_sessions_per_account'],
   [{ 'limits.max_preauth_memory': '1mb' }, 'limits.max_preauth_memory'],
 ]
 
@@ -67,6 +65,7 @@ test('the sound document is available, and so is all that the first version has'
     { 'mapping.file.shared': true, cluster: { bus: 'redis://h', channel: 'x', secret: 'x'.repeat(16) } },
     { 'mapping.source': 'redis', 'mapping.redis': { url: 'redis://h', watch: false, wait_replicas: 1 } },
     { 'mapping.source': 'sql', 'mapping.sql': { url: 'sqlite:///a', query: 'q' } },
+    { 'destination.legacy.max_connections': 5, 'limits.max_sessions_per_account': 1, 'tls.watch': true },
     { limits: { preauth_buffer: '8kb', login_hold_max: 5, auth_failure_delay: '2s', max_connections_per_ip: 3 } },
     { log: { accounts: 'full', redaction_key: 'x'.repeat(32) } },
   ]

@@ -94,6 +94,7 @@ function baseConfig(): Config {
       ignoreClientOrder: false,
       disabledCipherSuites: [],
       ticketKeyFile: undefined,
+      watch: false,
     },
     listeners: [testListener()],
     destinations: [testDestination(), testDestination({ name: 'stalwart', legs: { imap: testLeg({ port: 1_143 }) } })],

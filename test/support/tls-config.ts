@@ -9,6 +9,7 @@ export function tlsConfigOf(overrides: Partial<TlsConfig> = {}): TlsConfig {
     ignoreClientOrder: false,
     disabledCipherSuites: [],
     ticketKeyFile: undefined,
+    watch: false,
     ...overrides,
   }
 }
@@ -19,5 +20,5 @@ export function certificateOf(
   subjects: readonly string[],
   isDefault = false,
 ): CertificateConfig {
-  return { name, certPath: `${name}.pem`, keyPath: `${name}.key`, ...issued, subjects, default: isDefault }
+  return { name, certPath: `${name}.pem`, keyPath: `${name}.key`, ...issued, subjects, subjectsSet: true, default: isDefault }
 }

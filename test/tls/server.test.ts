@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
-import { randomBytes } from 'node:crypto'
+import { randomBytes, X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
 import { connect as connectTcp, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { after, afterEach, before, test } from 'node:test'
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls'
 import { SignalboxError } from '../../src/errors.ts'
-import type { InboundTls } from '../../src/tls/inbound.ts'
+import type { InboundTls, RenewableTls } from '../../src/tls/inbound.ts'
 import { CIPHER_SUITES } from '../../src/tls/policy.ts'
 import { createInboundTls } from '../../src/tls/server.ts'
 import { makeAuthority, type Authority, type Issued } from '../support/certificates.ts'
@@ -39,7 +40,7 @@ afterEach(async () => {
   await eventually(() => openSockets() === 0, 'a clean end')
 })
 
-function single(keys: Buffer = randomBytes(48), over: Parameters<typeof tlsConfigOf>[0] = {}): InboundTls {
+function single(keys: Buffer = randomBytes(48), over: Parameters<typeof tlsConfigOf>[0] = {}): RenewableTls {
   return createInboundTls(tlsConfigOf({ certificates: [certificateOf('one', one, ['one.test'])], ...over }), keys)
 }
 
@@ -66,6 +67,7 @@ interface Visit {
   readonly version: string | null
   readonly cipher: string
   readonly subject: string
+  readonly fingerprint: string | undefined
   readonly session: Buffer | undefined
 }
 
@@ -82,6 +84,7 @@ function visit(options: ConnectionOptions = {}): Promise<Visit> {
         version: client.getProtocol(),
         cipher: client.getCipher().name,
         subject: String(client.getPeerX509Certificate()?.subject),
+        fingerprint: client.getPeerX509Certificate()?.fingerprint256,
         session,
       }
       client.once('close', () => resolve(found))
@@ -89,6 +92,8 @@ function visit(options: ConnectionOptions = {}): Promise<Visit> {
     })
   })
 }
+
+const fingerprintOf = (pem: string): string => new X509Certificate(pem).fingerprint256
 
 /** The options that offer a session. */
 function offering({ session }: Visit): ConnectionOptions {
@@ -170,6 +175,60 @@ test('ticket keys of another length are a mistake', () => {
   assert.throws(() => single(randomBytes(47)), { code: 'CONFIG_INVALID' })
   assert.throws(() => single(randomBytes(49)), { code: 'CONFIG_INVALID' })
 })
+
+test('a certificate that is replaced serves the next handshake; what lives goes on; the others keep theirs', async () => {
+  const certificates = [certificateOf('one', one, ['one.test']), certificateOf('two', two, ['two.test'], true)]
+  const inbound = createInboundTls(tlsConfigOf({ certificates }), randomBytes(48))
+  const { accepted } = serve(inbound)
+  const living = connect({ port, host: '127.0.0.1', ca: authority.cert, servername: 'one.test' })
+  await once(living, 'data')
+  const renewed = await authority.issue({ names: ['one.test', 'one-more.test'] })
+  inbound.change({ kind: 'certificate', certificate: certificateOf('one', renewed, ['one.test', 'one-more.test']) })
+  const fingerprints = async (servername: string) => (await visit({ servername })).fingerprint
+  assert.equal(await fingerprints('one.test'), fingerprintOf(renewed.cert))
+  assert.equal(await fingerprints('one-more.test'), fingerprintOf(renewed.cert))
+  assert.equal(await fingerprints('two.test'), fingerprintOf(two.cert))
+  accepted[0]?.write('still here\n')
+  assert.equal(String((await once(living, 'data'))[0]), 'still here\n')
+  living.end()
+  await once(living, 'close')
+})
+
+test('a replacement that cannot be used changes nothing', async () => {
+  const inbound = single()
+  serve(inbound)
+  const broken = certificateOf('one', { cert: one.cert, key: two.key }, ['one.test'])
+  assert.throws(() => inbound.change({ kind: 'certificate', certificate: broken }), { code: 'CONFIG_INVALID', message: /"one"/ })
+  assert.throws(() => inbound.change({ kind: 'ticket-keys', keys: randomBytes(47) }), { code: 'CONFIG_INVALID' })
+  assert.equal((await visit()).fingerprint, fingerprintOf(one.cert))
+})
+
+test('the only certificate, and the self-signed one, outlive a change of ticket keys; tickets of before cost a full handshake', async () => {
+  const fallback = await authority.issue({ names: ['fallback.test'] })
+  for (const inbound of [single(), createInboundTls(tlsConfigOf(), randomBytes(48), fallback)]) {
+    serve(inbound)
+    const options = { servername: 'one.test', rejectUnauthorized: false }
+    const first = await visit(options)
+    const [before, keys] = [await visit({ ...options, ...offering(first) }), randomBytes(48)]
+    assert.equal(before.reused, true)
+    inbound.change({ kind: 'ticket-keys', keys })
+    const second = await visit({ ...options, ...offering(before.session === undefined ? first : before) })
+    assert.deepEqual([second.reused, second.fingerprint], [false, first.fingerprint])
+    inbound.change({ kind: 'ticket-keys', keys })
+    assert.equal((await visit({ ...options, ...offering(second) })).reused, true)
+  }
+})
+
+for (const version of ['TLSv1.3', 'TLSv1.2'] as const) {
+  test(`${version}: a session that began under one name is not resumed under another`, async () => {
+    const certificates = [certificateOf('one', one, ['one.test']), certificateOf('two', two, ['two.test'], true)]
+    serve(createInboundTls(tlsConfigOf({ certificates }), randomBytes(48)))
+    const first = await visit({ maxVersion: version, servername: 'one.test' })
+    const second = await visit({ maxVersion: version, servername: 'two.test', ...offering(first) })
+    assert.deepEqual([second.reused, second.fingerprint], [false, fingerprintOf(two.cert)])
+    assert.equal((await visit({ maxVersion: version, servername: 'one.test', ...offering(first) })).reused, true)
+  })
+}
 
 test('a client below the least version is CLIENT_TLS', async () => {
   const state = serve(single(undefined, { minVersion: '1.3' }))
