@@ -50,10 +50,10 @@ test('every key has its row in the documentation, with a mark when it is not ava
   for (const table of TABLES) {
     for (const key of Object.keys(table.schema)) assert.ok(text.includes(`| \`${key}\` | `), `${table.path}.${key}`)
   }
-  for (const { key, except } of NOT_YET) {
+  for (const { table, key, except } of NOT_YET) {
     const mark = except === undefined ? '**Not available yet.**' : 'are not available yet.**'
     const rows = text.split('\n').filter((line) => key === undefined ? line === mark : line.startsWith(`| \`${key}\` | `))
-    assert.ok(rows.some((row) => row.includes(mark)), key)
+    assert.ok(rows.some((row) => row.includes(mark)), `${table} ${key ?? ''}`)
   }
 })
 
