@@ -18,6 +18,18 @@ export const POP3_LINE = 1_024
 export const POP3_AUTH_LINE = 255
 /** A bearer token that is read for the account's name; a longer one is routed without. */
 export const TOKEN = 65_536
+/** A command line on submission (RFC 5321 §4.5.3.1.4 has 512; parameters of extensions make it longer). */
+export const SMTP_LINE = 2_048
+/** A command line to a submission backend, its line end included (RFC 5321 §4.5.3.1.4, RFC 4954 §4). */
+export const SMTP_COMMAND = 512
+/** What a submission client may call itself (RFC 5321 §4.5.3.1.2). */
+export const HELO_NAME = 255
+/** The lines of a ManageSieve command, without literals. */
+export const MANAGESIEVE_LINE = 8_192
+/** Sum of the literals of one ManageSieve command before login. */
+export const MANAGESIEVE_LITERALS = 65_536
+/** A quoted string that we write on ManageSieve (RFC 5804 §4); what is longer goes as a literal. */
+export const MANAGESIEVE_QUOTED = 1_024
 /** A SASL message as base64 on one line (RFC 4954 §4.6). */
 export const SASL_LINE = 12_288
 /** Commands that one connection may send before it has logged in. */

@@ -217,6 +217,25 @@ export abstract class PreauthMachine<Tag> implements Preauth {
     return true
   }
 
+  /** Reads a command of one line, at most `limit` bytes, and deals with it by value: what most protocols' `readCommand` is. */
+  protected readCommandLine(limit: number, handle: (line: Buffer) => void): boolean {
+    const bytes = this.#bytes
+    const end = bytes.lineEnd()
+    // An unfinished line may end in the CR of its CRLF.
+    const textEnd = end < 0 ? bytes.length - 1 : bytes.textEnd(0, end)
+    if (textEnd > Math.min(limit, this.#bounds.preauthBuffer)) {
+      this.close(this.#words.lineTooLong, 'CLIENT_PROTOCOL', 'command line too long')
+      return false
+    }
+    if (end < 0) return false
+    return this.counted(bytes.view(0, textEnd), () => {
+      // What the command leads to may come back to us: the line is taken first.
+      const line = Buffer.from(bytes.view(0, textEnd))
+      bytes.consume(end)
+      handle(line)
+    })
+  }
+
   /**
    * The command was STARTTLS and may be granted: says `answer` and begins. The command's own bytes have been consumed;
    * anything that lies behind them is injection.
