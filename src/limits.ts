@@ -110,6 +110,8 @@ export const BUS_TEXT = 256
 export const BUS_BACKLOG = 32 * 1024 * 1024
 /** Invalidated keys whose generation a worker remembers; beyond that older routes in flight count as void. */
 export const INVALIDATIONS_REMEMBERED = 131_072
+/** Invalidations that a worker may owe an answer to; beyond that all that follow become one of everything. */
+export const CHANGES_OWED = 1_024
 /** How long a worker remembers an invalidated key's generation. */
 export const INVALIDATION_MEMORY_MS = 150_000
 /** Repetitions of a lookup that an invalidation overtook. */

@@ -23,6 +23,7 @@ import { DestinationStates } from './destination-states.ts'
 import type { GivenState } from './destination-states.ts'
 import type { Peer } from './peers.ts'
 import type { StrangersStatus } from './strangers.ts'
+import { WorkerLine } from './worker-line.ts'
 
 /** A worker of this instance as the fleet reaches it. */
 export interface Member {
@@ -158,11 +159,16 @@ interface KnownHold {
   readonly until: number
 }
 
-type Send = (member: Member) => readonly Promise<unknown>[]
+/** A member, and what its cache is told. */
+interface Station extends Member {
+  readonly line: WorkerLine
+}
+
+type Send = (station: Station) => readonly Promise<unknown>[]
 
 export class Fleet implements Behaviour<FleetMessage> {
   readonly #options: FleetOptions
-  readonly #members = new Map<number, Member>()
+  readonly #members = new Map<number, Station>()
   readonly #holds = new Map<string, KnownHold>()
   readonly #confirmations = { workers: noDurations(), peers: noDurations() }
   readonly #states: DestinationStates
@@ -235,7 +241,8 @@ export class Fleet implements Behaviour<FleetMessage> {
   }
 
   #joined(member: Member): void {
-    this.#members.set(member.worker, member)
+    const { clock, ackTimeout } = this.#options
+    this.#members.set(member.worker, { ...member, line: new WorkerLine({ clock, ackTimeout, resolver: member.resolver }) })
     // Before its first connection: the link keeps the order.
     if (!this.#busUp) member.resolver.tell({ type: 'bus', up: false })
     for (const { identifier, id, ms } of this.holds()) member.resolver.tell({ type: 'hold', identifier, id, ms })
@@ -298,7 +305,7 @@ export class Fleet implements Behaviour<FleetMessage> {
 
   #doubt(reason: string): Promise<Confirmation> {
     this.#readAfterDoubt()
-    return this.#gather('doubt', ({ resolver }) => [resolver.ask({ type: 'doubt', reason }, this.#options.ackTimeout)]).then((local) =>
+    return this.#gather('doubt', ({ line }) => [line.doubt(reason)]).then((local) =>
       this.#confirmation(local, []),
     )
   }
@@ -310,6 +317,7 @@ export class Fleet implements Behaviour<FleetMessage> {
   /** Tells workers and peers at the same time. Never rejects. */
   async #everywhere(changes: readonly Change[]): Promise<{ readonly kicked: number; readonly confirmation: Confirmation }> {
     const bus = this.#bus
+    const before = bus?.state
     const { clock } = this.#options
     const began = clock.now()
     const timed = async <A>(by: Durations, acting: Promise<A>): Promise<A> => {
@@ -323,7 +331,9 @@ export class Fleet implements Behaviour<FleetMessage> {
     ])
     const outcomes = merge(published)
     const kicked = local.kicked + outcomes.reduce((total, { count }) => total + count, 0)
-    return { kicked, confirmation: this.#confirmation(local, outcomes) }
+    // Who could not hear it was perhaps not even known then, whatever the bus is by now.
+    const confirmation = this.#confirmation(local, outcomes)
+    return { kicked, confirmation: before === 'down' ? { ...confirmation, bus: before } : confirmation }
   }
 
   /** Tells this instance's workers. Never rejects. */
@@ -331,13 +341,13 @@ export class Fleet implements Behaviour<FleetMessage> {
     for (const change of changes) this.#note(change)
     let kicked = 0
     const { ackTimeout } = this.#options
-    const send: Send = ({ resolver, sessions }) =>
+    const send: Send = ({ line, resolver, sessions }) =>
       changes.map(async (change) => {
         switch (change.kind) {
           case 'invalidate':
-            return resolver.ask({ type: 'invalidate', identifiers: change.identifiers }, ackTimeout)
+            return line.invalidate(change.identifiers)
           case 'invalidate-all':
-            return resolver.ask({ type: 'invalidate-all' }, ackTimeout)
+            return line.invalidateAll()
           case 'hold':
             return resolver.ask({ type: 'hold', identifier: change.identifier, id: change.id, ms: change.ms }, ackTimeout)
           case 'release':

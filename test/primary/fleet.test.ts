@@ -6,11 +6,13 @@ import type { Behaviour } from '../../src/actor/actor.ts'
 import { Link } from '../../src/actor/link.ts'
 import type { Question, Reply } from '../../src/actor/message.ts'
 import type { SignalboxError } from '../../src/errors.ts'
-import { IDENTIFIERS_PER_FRAME } from '../../src/limits.ts'
+import { CHANGES_OWED, IDENTIFIERS_PER_FRAME } from '../../src/limits.ts'
 import { Fleet } from '../../src/primary/fleet.ts'
 import type { FleetMessage, FleetOptions } from '../../src/primary/fleet.ts'
 import type { ResolverMessage } from '../../src/resolver/resolver.ts'
 import type { SessionsMessage } from '../../src/session/sessions.ts'
+import { BusHub } from '../support/bus-hub.ts'
+import { Actor, beats } from '../support/bus-member.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 import { eventually } from '../support/settled.ts'
 
@@ -253,4 +255,32 @@ test('a peer’s change that a worker does not obey, or whose file cannot be rea
   const rejected = assert.rejects(obeyed, { code: 'ACTOR_DEADLINE' })
   clock.advance(ACK_TIMEOUT)
   await rejected
+})
+
+test('a worker that stands still is owed one invalidation of everything, however many changes there were', async () => {
+  const { join, invalidate, clock } = house()
+  const { behaviour, heard } = join(1)
+  behaviour.answers = 0
+  const asked = Promise.all(Array.from({ length: CHANGES_OWED + 500 }, (_, index) => invalidate(`account${index}`)))
+  await eventually(() => heard().length === CHANGES_OWED, 'it is told what it may owe')
+  for (let turns = 0; turns < 10; turns++) await turn()
+  assert.equal(heard().length, CHANGES_OWED)
+  clock.advance(ACK_TIMEOUT)
+  assert.ok((await asked).every(({ workers, workersExpected }) => workers === 0 && workersExpected === 1))
+})
+
+test('a change that was made while the bus was down says so, though it is up by the time of the answer', async () => {
+  const { clock, fleet, ref } = house()
+  const hub = new BusHub(clock)
+  const [a, b] = [new Actor(hub, clock, 'a', 1), new Actor(hub, clock, 'b', 2)]
+  fleet.attach(a.member, await a.join())
+  await b.join()
+  a.end.mute = true
+  await beats(clock, 4)
+  assert.equal(a.member.state, 'down')
+  const asked = ref.ask({ type: 'invalidate', identifiers: ['carol'] }, 60_000)
+  a.end.mute = false
+  await beats(clock, 3)
+  assert.equal(a.member.state, 'up')
+  assert.deepEqual(await asked, { workers: 0, workersExpected: 0, peers: [{ instance: 'b', acknowledged: false }], bus: 'down' })
 })
