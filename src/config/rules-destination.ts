@@ -24,6 +24,7 @@ export function checkLegRules(tables: Tables, context: RuleContext, report: Repo
     for (const leg of legs) checkLeg(destination, leg, report)
     if (legs.length === 0) report.warnings.push(`${destination.path()} has no protocol leg: nothing can be sent there.`)
     checkVerification(destination, legs, report)
+    checkSourceAddresses(destination, context, report)
     checkLoops(tables, context, destination, legs, report)
   }
 }
@@ -66,6 +67,15 @@ function checkVerification(destination: Section, legs: readonly Section[], repor
       `${destination.path()} accepts any certificate: passwords can be read by whoever sits in between.`,
     )
   }
+}
+
+/** An address may come up later (a floating one), so it is no mistake that this host doesn't have it now. */
+function checkSourceAddresses(destination: Section, { localAddresses }: RuleContext, report: Report): void {
+  const own = new Set(localAddresses.map(canonicalAddress))
+  const strange = (destination.texts('source_ips') ?? []).filter((ip) => !isLoopback(ip) && !own.has(canonicalAddress(ip)))
+  if (strange.length === 0) return
+  const are = strange.length === 1 ? 'is no address' : 'are no addresses'
+  report.warnings.push(`${destination.path('source_ips')}: ${strange.join(', ')} ${are} of this host: it cannot connect from there.`)
 }
 
 /** No destination may be one of our own listeners: every login would come back until descriptors run out. */

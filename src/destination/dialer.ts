@@ -45,7 +45,8 @@ export class BackendDialer implements Dialer {
   readonly #addressLost: DialerOptions['addressLost']
   readonly #isOurs: (address: string, port: number) => boolean
   readonly #random: () => number
-  readonly #turns = new WeakMap<DestinationConfig, number>()
+  /** The next source address of a destination, by family. */
+  readonly #turns = new WeakMap<DestinationConfig, { 4: number; 6: number }>()
   #server: ServerConfig
 
   constructor(options: DialerOptions) {
@@ -149,9 +150,10 @@ export class BackendDialer implements Dialer {
     const { sourceIps } = destination
     if (sourceIps.length === 0) return undefined
     const candidates = sourceIps.filter((ip) => ip.includes(':') === (family === 6))
-    const turn = this.#turns.get(destination) ?? 0
-    this.#turns.set(destination, turn + 1)
-    return candidates[turn % candidates.length]
+    // Each family for itself: a dial that tries both would give one of two addresses in each of them no turn at all.
+    const turns = this.#turns.get(destination) ?? { 4: 0, 6: 0 }
+    this.#turns.set(destination, turns)
+    return candidates[turns[family]++ % candidates.length]
   }
 }
 

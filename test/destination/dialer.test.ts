@@ -396,6 +396,29 @@ test('source addresses take turns, within the family of the backend', async () =
   assert.deepEqual(seen, ['127.0.0.2', '127.0.0.3', '127.0.0.2', '127.0.0.3'])
 })
 
+test('source addresses take turns in each family for itself, also where every dial tries both', async () => {
+  const seen: (string | undefined)[] = []
+  const server = await listen({
+    take: (socket) => {
+      seen.push(socket.remoteAddress)
+      socket.write('HELLO\n')
+    },
+  })
+  // Nobody listens on ::1 at that port: the second address of the host is dialled each time.
+  const answer: Address[] = [{ address: '::1', family: 6 }, { address: '127.0.0.1', family: 4 }]
+  const { dial } = dialerOf({ addresses: new AddressBook(systemClock, () => Promise.resolve(answer)) })
+  const request = requestOf(server.port, 'plain', { host: 'mail', sourceIps: ['::1', '127.0.0.2', '127.0.0.3'] })
+  for (let i = 0; i < 4; i++) (await dial(request)).destroy()
+  assert.deepEqual(seen, ['127.0.0.2', '127.0.0.3', '127.0.0.2', '127.0.0.3'])
+})
+
+test('a family without a source address is dialled from wherever the system likes', async () => {
+  const server = await listen()
+  const { dial } = dialerOf()
+  ;(await dial(requestOf(server.port, 'plain', { sourceIps: ['::1'] }))).destroy()
+  assert.equal(server.connections, 1)
+})
+
 test('a host whose first address refuses is reached at its second', async () => {
   const server = await listen()
   const answer: Address[] = [{ address: '127.0.0.9', family: 4 }, { address: '127.0.0.1', family: 4 }]
