@@ -1,12 +1,12 @@
 /**
- * The command line. Each command is a file of its own; this one knows their names, arguments and help. Exit statuses:
- * 0 done, 1 refused or failed, 2 wrong usage or configuration.
+ * The command line. Each command is a file of its own, loaded when it is called (a whole proxy would be much to load for
+ * a question); this one and operate.ts know their names, arguments and help. Exit statuses: 0 done, 1 refused or failed,
+ * 2 wrong usage or configuration.
  */
-import { Command, CommanderError } from 'commander'
+import { Argument, Command, CommanderError } from 'commander'
 import { VERSION } from '../version.ts'
-import { check } from './check.ts'
-import { demo } from './demo.ts'
-import { serve } from './serve.ts'
+import { SHELLS } from './completion.ts'
+import { addOperatorCommands } from './operate.ts'
 
 const out = (text: string): void => void process.stdout.write(text)
 const err = (text: string): void => void process.stderr.write(text)
@@ -27,12 +27,15 @@ export async function program(args: readonly string[], env: NodeJS.ProcessEnv): 
 Examples:
   signalbox demo                  two mail servers and the proxy in front of them, to try it out
   signalbox check mail.toml       every mistake of a configuration at once
-  signalbox serve mail.toml       run it (PROXY_CONFIG=mail.toml signalbox serve does the same)`,
+  signalbox serve mail.toml       run it (PROXY_CONFIG=mail.toml signalbox serve does the same)
+  signalbox cutover --to new carol@example.com --config mail.toml
+
+Exit statuses: 0 done, 1 refused or failed, 2 wrong usage or configuration.`,
     )
     .action(async (file: string | undefined) => {
       const path = file ?? env['PROXY_CONFIG']
       if (path === undefined) root.help({ error: true })
-      status = await serve(path, env, err)
+      status = await (await import('./serve.ts')).serve(path, env, err)
     })
   root
     .command('serve')
@@ -42,7 +45,7 @@ Examples:
     .action(async (file: string | undefined, _options, command: Command) => {
       const path = file ?? env['PROXY_CONFIG']
       if (path === undefined) command.error('error: no configuration file: name one, or set PROXY_CONFIG')
-      status = await serve(path, env, err)
+      status = await (await import('./serve.ts')).serve(path, env, err)
     })
   root
     .command('check')
@@ -52,14 +55,23 @@ Examples:
     .action(async (file: string | undefined, _options, command: Command) => {
       const path = file ?? env['PROXY_CONFIG']
       if (path === undefined) command.error('error: no configuration file: name one, or set PROXY_CONFIG')
-      status = await check(path, env, out, err)
+      status = await (await import('./check.ts')).check(path, env, out, err)
     })
   root
     .command('demo')
     .description('run two small mail servers and the proxy in front of them, and print three commands to try')
     .addHelpText('after', '\nExample:\n  signalbox demo')
     .action(async () => {
-      status = await demo()
+      status = await (await import('./demo.ts')).demo()
+    })
+  addOperatorCommands(root, env, (ended) => (status = ended))
+  root
+    .command('completion')
+    .description('a script that completes commands and options in your shell')
+    .addArgument(new Argument('<shell>').choices(SHELLS))
+    .addHelpText('after', '\nExamples:\n  source <(signalbox completion bash)\n  signalbox completion fish | source')
+    .action(async (shell: (typeof SHELLS)[number]) => {
+      out((await import('./completion.ts')).completionScript(shell, root))
     })
   try {
     await root.parseAsync([...args], { from: 'user' })
