@@ -139,6 +139,8 @@ export const BRIDGE_BUFFER = 65_536
 export const SESSIONS_LISTED = 1_000
 /** How often the sessions of a destination that is drained are looked over. */
 export const DRAIN_STEP_MS = 100
+/** Over what time a destination is drained unless somebody says otherwise. */
+export const DRAIN_DEFAULT_MS = 30_000
 /** Over what time a destination is drained at most. */
 export const DRAIN_SECONDS = 3_600
 /** How often a worker in which something happened tells what it has counted. */

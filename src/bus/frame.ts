@@ -31,6 +31,8 @@ export const BUS_KINDS = {
   query: 10,
   answer: 11,
   acknowledge: 12,
+  state: 13,
+  drain: 14,
 } as const
 export type BusKind = keyof typeof BUS_KINDS
 

@@ -3,7 +3,7 @@
  * does not fit is a FRAME_INVALID, and makes the receiver's routes doubtful.
  */
 import { SignalboxError } from '../errors.ts'
-import { BUS_TEXT, HOLD_MS, IDENTIFIER, IDENTIFIERS_PER_FRAME } from '../limits.ts'
+import { BUS_TEXT, DRAIN_SECONDS, HOLD_MS, IDENTIFIER, IDENTIFIERS_PER_FRAME, SESSIONS_LISTED } from '../limits.ts'
 import type { BusKind } from './frame.ts'
 
 /** Who an instance is: in hello, welcome and heartbeat. */
@@ -20,12 +20,55 @@ export interface ActiveHold {
   readonly ms: number
 }
 
+/** What an operator made of a destination by hand. */
+export type OperatorState = 'up' | 'drain' | 'down'
+
+/** The same as instances tell it each other. */
+export interface GivenState {
+  readonly destination: string
+  readonly state: OperatorState
+  /** Wall-clock milliseconds at the instance where it was given; never less than that of the state before. */
+  readonly at: number
+}
+
+/** Which bridged sessions are asked for; with `limit` 0 they are only counted. */
+export interface SessionsQuery {
+  readonly identifier?: string | undefined
+  readonly destination?: string | undefined
+  readonly limit: number
+}
+
+/** The bridged sessions of one instance: all of them counted, some of them named. */
+export interface InstanceSessions {
+  readonly groups: readonly {
+    readonly protocol: string
+    readonly destination: string
+    readonly sessions: number
+    readonly bytesIn: number
+    readonly bytesOut: number
+  }[]
+  readonly sessions: readonly {
+    /** As it may be shown; empty where there is none. */
+    readonly account: string
+    readonly protocol: string
+    readonly destination: string
+    readonly client: string
+    /** Wall-clock milliseconds. */
+    readonly since: number
+    readonly bytesIn: number
+    readonly bytesOut: number
+    readonly worker: number
+  }[]
+}
+
 export interface Hello {
   readonly kind: 'hello'
   /** Chosen at random: a welcome that repeats it was sent after this hello, and is no replay. */
   readonly question: number
   readonly facts: InstanceFacts
   readonly destinations: readonly string[]
+  /** Absent: none was ever given. */
+  readonly states?: readonly GivenState[]
 }
 
 /** The answer to a hello: who I am, and the holds in force. */
@@ -34,6 +77,7 @@ export interface Welcome {
   readonly question: number
   readonly facts: InstanceFacts
   readonly destinations: readonly string[]
+  readonly states?: readonly GivenState[]
   readonly holds: readonly ActiveHold[]
   /** The last of mine that went to all, to follow from. */
   readonly sequence: number
@@ -52,13 +96,21 @@ export type BusPayload =
   | { readonly kind: 'kick'; readonly identifier: string; readonly except?: string }
   | { readonly kind: 'hold'; readonly identifier: string; readonly id: string; readonly ms: number }
   | { readonly kind: 'release'; readonly identifier: string; readonly id: string }
-  /** To one instance: its statistics. */
+  /** `over`: milliseconds over which `drain` ends the sessions that are there. */
+  | ({ readonly kind: 'state'; readonly over: number } & GivenState)
+  | { readonly kind: 'drain'; readonly destination: string; readonly over: number }
+  /** To one instance: its statistics, or its sessions. */
   | { readonly kind: 'query'; readonly question: number; readonly what: 'stats' }
+  | ({ readonly kind: 'query'; readonly question: number; readonly what: 'sessions' } & SessionsQuery)
   | { readonly kind: 'answer'; readonly question: number; readonly stats: Readonly<Record<string, number | string>> }
-  /** To the sender of a change: every worker here has obeyed. `count`: sessions ended by a kick. */
+  | { readonly kind: 'answer'; readonly question: number; readonly list: InstanceSessions }
+  /** To the sender of a change: every worker here has obeyed. `count`: sessions ended by a kick, or being ended by a drain. */
   | { readonly kind: 'acknowledge'; readonly epoch: number; readonly sequence: number; readonly count: number }
 
 type Fields = Readonly<Record<string, unknown>>
+
+/** An account with each of its characters made visible. */
+const SHOWN_ACCOUNT = IDENTIFIER * 6
 
 /** Checks a decoded payload. Throws FRAME_INVALID naming kind and field. */
 export function readPayload(kind: BusKind, payload: unknown): BusPayload {
@@ -71,6 +123,7 @@ export function readPayload(kind: BusKind, payload: unknown): BusPayload {
         question: whole(kind, fields, 'question'),
         facts: factsOf(kind, fields),
         destinations: texts(kind, fields, 'destinations'),
+        ...statesOf(kind, fields),
       }
     case 'welcome':
       return {
@@ -78,6 +131,7 @@ export function readPayload(kind: BusKind, payload: unknown): BusPayload {
         question: whole(kind, fields, 'question'),
         facts: factsOf(kind, fields),
         destinations: texts(kind, fields, 'destinations'),
+        ...statesOf(kind, fields),
         holds: list(kind, fields, 'holds').map((hold) => holdOf(kind, hold)),
         sequence: whole(kind, fields, 'sequence'),
       }
@@ -99,10 +153,18 @@ export function readPayload(kind: BusKind, payload: unknown): BusPayload {
       return { kind, ...holdOf(kind, fields) }
     case 'release':
       return { kind, identifier: identifier(kind, fields['identifier']), id: text(kind, fields, 'id') }
+    case 'state':
+      return { kind, ...givenState(kind, fields), over: drainTime(kind, fields) }
+    case 'drain':
+      return { kind, destination: text(kind, fields, 'destination'), over: drainTime(kind, fields) }
     case 'query':
+      if (fields['what'] === 'sessions') {
+        return { kind, question: whole(kind, fields, 'question'), what: 'sessions', ...sessionsQuery(kind, fields) }
+      }
       if (fields['what'] !== 'stats') throw invalid(kind, 'what')
       return { kind, question: whole(kind, fields, 'question'), what: 'stats' }
     case 'answer':
+      if (fields['list'] !== undefined) return { kind, question: whole(kind, fields, 'question'), list: sessionsOf(kind, fields['list']) }
       return { kind, question: whole(kind, fields, 'question'), stats: statsOf(kind, fields['stats']) }
     case 'acknowledge':
       return { kind, epoch: whole(kind, fields, 'epoch'), sequence: whole(kind, fields, 'sequence'), count: whole(kind, fields, 'count') }
@@ -114,6 +176,65 @@ function factsOf(kind: BusKind, fields: Fields): InstanceFacts {
   if (typeof facts !== 'object' || facts === null) throw invalid(kind, 'facts')
   const inner: Fields = { ...facts }
   return { digest: text(kind, inner, 'digest'), version: text(kind, inner, 'version'), workers: whole(kind, inner, 'workers') }
+}
+
+function statesOf(kind: BusKind, fields: Fields): { readonly states?: readonly GivenState[] } {
+  return fields['states'] === undefined ? {} : { states: list(kind, fields, 'states').map((state) => givenState(kind, inner(kind, state, 'states'))) }
+}
+
+function givenState(kind: BusKind, fields: Fields): GivenState {
+  const { state } = fields
+  if (state !== 'up' && state !== 'drain' && state !== 'down') throw invalid(kind, 'state')
+  return { destination: text(kind, fields, 'destination'), state, at: whole(kind, fields, 'at') }
+}
+
+function drainTime(kind: BusKind, fields: Fields): number {
+  const over = whole(kind, fields, 'over')
+  if (over > DRAIN_SECONDS * 1000) throw invalid(kind, 'over')
+  return over
+}
+
+function sessionsQuery(kind: BusKind, fields: Fields): SessionsQuery {
+  const limit = whole(kind, fields, 'limit')
+  if (limit > SESSIONS_LISTED) throw invalid(kind, 'limit')
+  return {
+    ...(fields['identifier'] === undefined ? {} : { identifier: identifier(kind, fields['identifier']) }),
+    ...(fields['destination'] === undefined ? {} : { destination: text(kind, fields, 'destination') }),
+    limit,
+  }
+}
+
+function sessionsOf(kind: BusKind, value: unknown): InstanceSessions {
+  const fields = inner(kind, value, 'list')
+  const common = (one: Fields) => ({
+    protocol: text(kind, one, 'protocol'),
+    destination: text(kind, one, 'destination'),
+    bytesIn: whole(kind, one, 'bytesIn'),
+    bytesOut: whole(kind, one, 'bytesOut'),
+  })
+  return {
+    groups: list(kind, fields, 'groups').map((value) => {
+      const group = inner(kind, value, 'groups')
+      return { ...common(group), sessions: whole(kind, group, 'sessions') }
+    }),
+    sessions: list(kind, fields, 'sessions').map((value) => {
+      const session = inner(kind, value, 'sessions')
+      const { account } = session
+      if (typeof account !== 'string' || account.length > SHOWN_ACCOUNT) throw invalid(kind, 'account')
+      return {
+        ...common(session),
+        account,
+        client: text(kind, session, 'client'),
+        since: whole(kind, session, 'since'),
+        worker: whole(kind, session, 'worker'),
+      }
+    }),
+  }
+}
+
+function inner(kind: BusKind, value: unknown, name: string): Fields {
+  if (typeof value !== 'object' || value === null) throw invalid(kind, name)
+  return { ...value }
 }
 
 function holdOf(kind: BusKind, hold: unknown): ActiveHold {

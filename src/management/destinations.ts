@@ -1,8 +1,22 @@
 /** Health of the destinations as this instance sees it, and the way to clear a breaker by hand. */
 import { data, failure, shown } from './answer.ts'
+import { changed } from './confirmation.ts'
 import { destinationName } from './parameters.ts'
-import { objectOf, route } from './route.ts'
+import type { Parameter } from './parameters.ts'
+import { changeAnswers, objectOf, route } from './route.ts'
 import type { Route } from './route.ts'
+import { over } from './sessions.ts'
+
+const operatorState: Parameter<'up' | 'drain' | 'down'> = {
+  description: '`down`: nobody new. `drain`: nobody new, and the sessions that are there are ended. `up`: as if nothing had been said.',
+  schema: { type: 'string', enum: ['up', 'drain', 'down'] },
+  required: true,
+  read(text) {
+    if (text === undefined) return { ok: false, mistake: 'is missing' }
+    if (text === 'up' || text === 'drain' || text === 'down') return { ok: true, value: text }
+    return { ok: false, mistake: 'must be up, drain or down' }
+  },
+}
 
 const status = objectOf({
   destination: { type: 'string' },
@@ -10,7 +24,8 @@ const status = objectOf({
   failure_sources: { type: 'integer' },
   host_level_failure: { type: 'boolean' },
   down: { type: 'boolean' },
-  down_until: { type: 'string', nullable: true },
+  down_until: { type: ['string', 'null'] },
+  state: { type: 'string', enum: ['up', 'drain', 'down'] },
   sessions: { type: 'integer' },
 })
 
@@ -41,6 +56,26 @@ export const destinationRoutes: readonly Route[] = [
         return failure(404, 'NOT_FOUND', `destination: no destination "${shown(destination)}" is declared`)
       }
       return { status: 200, text: 'ok', json: { result: 'ok', destination }, audit: { outcome: 'ok' } }
+    },
+  }),
+  route({
+    method: 'PUT',
+    path: '/destinations/state',
+    summary: 'Takes a destination out by hand, or puts it back, in the whole fleet.',
+    change: 'destination_state',
+    parameters: { destination: destinationName, state: operatorState, over },
+    answers: {
+      ...changeAnswers('In force in every worker of this instance.', {
+        destination: { type: 'string' },
+        state: { type: 'string' },
+        sessions: { type: 'integer' },
+      }),
+      404: { description: 'No such destination is declared.' },
+    },
+    async handle({ destination, state, over }, operations) {
+      const done = await operations.sessions.setState(destination, state, over)
+      if (done === undefined) return failure(404, 'NOT_FOUND', `destination: no destination "${shown(destination)}" is declared`)
+      return changed('ok', done.confirmation, { destination }, { state, sessions: done.sessions })
     },
   }),
 ]

@@ -5,6 +5,7 @@
  */
 import type { MappingMistake } from '../mapping/source.ts'
 import type { BulkOperations } from './bulk-operations.ts'
+import type { SessionOperations } from './session-operations.ts'
 
 /** Who has confirmed a change. */
 export interface Confirmation {
@@ -48,6 +49,8 @@ export interface DestinationStatus {
   readonly down: boolean
   /** ISO time; null while up. */
   readonly down_until: string | null
+  /** What an operator made of it. */
+  readonly state: 'up' | 'drain' | 'down'
   readonly sessions: number
 }
 
@@ -120,6 +123,8 @@ export type ReloadAnswer =
 export interface Operations {
   /** The mappings as a whole. */
   readonly bulk: BulkOperations
+  /** Live sessions, and what is done to all those of a destination. */
+  readonly sessions: SessionOperations
   /** "starting" and "draining" make /readyz answer 503. */
   state(): 'starting' | 'ready' | 'draining'
   /** Cuts the master-user suffix, normalises, checks. Throws CLIENT_BAD_IDENTIFIER with a reason fit for a 400. */

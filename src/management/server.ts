@@ -31,6 +31,7 @@ import { matchPath, routerPath } from './path.ts'
 import { closing, send, sendEarly, tooLarge, tooSlow } from './reply.ts'
 import { describe } from './route.ts'
 import type { Route } from './route.ts'
+import { sessionRoutes } from './sessions.ts'
 import { Sockets } from './sockets.ts'
 import { statsRoutes } from './stats.ts'
 import { carryOut, mistake } from './work.ts'
@@ -66,6 +67,7 @@ export const routes: readonly Route[] = [
   ...bulkRoutes,
   ...cacheRoutes,
   ...connectionRoutes,
+  ...sessionRoutes,
   ...fleetRoutes,
 ]
 

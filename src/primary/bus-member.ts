@@ -15,7 +15,7 @@
 import { claimedName, decodeBusFrame } from '../bus/frame.ts'
 import type { BusFrame, BusHeader } from '../bus/frame.ts'
 import { readPayload } from '../bus/payload.ts'
-import type { ActiveHold, BusPayload, Hello, InstanceFacts, Welcome } from '../bus/payload.ts'
+import type { ActiveHold, BusPayload, GivenState, Hello, InstanceFacts, InstanceSessions, SessionsQuery, Welcome } from '../bus/payload.ts'
 import type { BusTransport } from '../bus/transport.ts'
 import type { Clock, Timer } from '../clock.ts'
 import type { ClusterConfig } from '../config/config.ts'
@@ -26,6 +26,7 @@ import { Acknowledgements } from './acknowledgements.ts'
 import type { PeerOutcome } from './acknowledgements.ts'
 import { BusSender } from './bus-sender.ts'
 import { Introductions } from './introductions.ts'
+import { PeerQuestions } from './peer-questions.ts'
 import { PeerStatistics } from './peer-statistics.ts'
 import type { Stats } from './peer-statistics.ts'
 import { Peers } from './peers.ts'
@@ -37,7 +38,7 @@ import type { StrangersStatus } from './strangers.ts'
 export type { PeerOutcome } from './acknowledgements.ts'
 
 /** A change that every instance must obey and acknowledge. */
-export type Change = Extract<BusPayload, { kind: 'invalidate' | 'invalidate-all' | 'kick' | 'hold' | 'release' }>
+export type Change = Extract<BusPayload, { kind: 'invalidate' | 'invalidate-all' | 'kick' | 'hold' | 'release' | 'state' | 'drain' }>
 
 export interface BusMemberOptions {
   readonly cluster: ClusterConfig
@@ -51,6 +52,12 @@ export interface BusMemberOptions {
   readonly destinations: () => readonly string[]
   readonly holds: () => readonly ActiveHold[]
   readonly stats: () => Promise<Stats>
+  /** What operators made of the destinations; absent: nothing. */
+  readonly states?: () => readonly GivenState[]
+  /** A peer that has proven to be there says what it knows of them. */
+  readonly adopt?: (states: readonly GivenState[]) => void
+  /** The sessions of this instance, for a peer. */
+  readonly sessions?: (query: SessionsQuery) => Promise<InstanceSessions>
   /** Obeys a peer's change in this instance; resolves with a kick's count when every worker has, rejects when one hasn't. */
   readonly obey: (change: Change) => Promise<number>
   /**
@@ -89,6 +96,9 @@ export interface BusCounters {
   doubts: number
 }
 
+/** Lists of sessions that are made for peers at a time. */
+const PEER_LISTS = 16
+
 /** Joining: nothing is cached yet, so that nothing can be doubtful. */
 type Phase = 'new' | 'joining' | 'joined' | 'closed'
 
@@ -109,6 +119,7 @@ export class BusMember {
   readonly #acknowledgements = new Acknowledgements()
   readonly #introductions: Introductions
   readonly #statistics: PeerStatistics
+  readonly #sessions: PeerQuestions<InstanceSessions>
   readonly #sender: BusSender
   readonly #patience: number
   /** Milliseconds for which one that is lost may serve what it has, and is named. */
@@ -131,6 +142,8 @@ export class BusMember {
   readonly #strangers = new Strangers()
   readonly #standing: Seldom
   #welcomes = 0
+  /** Lists of sessions that are being made for peers. */
+  #answering = 0
   readonly #welcomed = new Map<string, readonly ActiveHold[]>()
   #progress: () => void = () => {}
 
@@ -143,6 +156,7 @@ export class BusMember {
     this.#pulse = new Pulse(this.#patience)
     this.#introductions = new Introductions(cluster.heartbeat, this.#patience)
     this.#statistics = new PeerStatistics(options.clock, options.stats)
+    this.#sessions = new PeerQuestions(options.clock)
     this.#sender = new BusSender(options)
     this.#standing = new Seldom(options.clock, BUS_STANDING_LOG_MS)
   }
@@ -234,6 +248,12 @@ export class BusMember {
     return this.#statistics.ask(instance, deadline, (question) => this.#sendTo(instance, { kind: 'query', question, what: 'stats' }))
   }
 
+  /** The sessions of a peer, or undefined as above. */
+  askSessions(instance: string, query: SessionsQuery, deadline: number): Promise<InstanceSessions | undefined> {
+    if (this.#phase === 'closed') return Promise.resolve(undefined)
+    return this.#sessions.ask(instance, deadline, (question) => this.#sendTo(instance, { kind: 'query', question, what: 'sessions', ...query }))
+  }
+
   /** An operator forgets a lost peer. False: not known, or live. */
   forget(instance: string): boolean {
     return this.#peers.get(instance)?.lostAt !== undefined && this.#peers.forget(instance)
@@ -255,6 +275,7 @@ export class BusMember {
     this.#progress()
     this.#acknowledgements.settleAll()
     this.#statistics.close()
+    this.#sessions.close()
     // A bye that doesn't get through makes us a lost peer, which is what we are then.
     await bye.catch(() => {})
     await transport.close()
@@ -387,7 +408,7 @@ export class BusMember {
 
   #helloWith(question: number): Hello {
     const { facts, destinations } = this.#options
-    return { kind: 'hello', question, facts: facts(), destinations: destinations() }
+    return { kind: 'hello', question, facts: facts(), destinations: destinations(), ...this.#states() }
   }
 
   #welcome(instance: string, question: number): void {
@@ -398,9 +419,15 @@ export class BusMember {
       question,
       facts: facts(),
       destinations: destinations(),
+      ...this.#states(),
       holds: holds().slice(0, IDENTIFIERS_PER_FRAME),
       sequence: this.sequence,
     })
+  }
+
+  #states(): { readonly states?: readonly GivenState[] } {
+    const states = this.#options.states?.() ?? []
+    return states.length === 0 ? {} : { states: states.slice(0, IDENTIFIERS_PER_FRAME) }
   }
 
   /** A frame whose return shows that we are on the bus. */
@@ -515,6 +542,8 @@ export class BusMember {
       case 'kick':
       case 'hold':
       case 'release':
+      case 'state':
+      case 'drain':
         if (!peer.proven) return this.#refuse(payload, instance)
         return this.#obey(payload, header)
       case 'invalidate':
@@ -543,15 +572,23 @@ export class BusMember {
       case 'acknowledge':
         return this.#acknowledged(header, payload)
       case 'query':
+        if (payload.what === 'sessions') return this.#answerSessions(instance, payload.question, payload)
         return this.#answer(instance, payload.question)
-      case 'answer':
-        if (!this.#statistics.answered(instance, payload.question, payload.stats)) this.#counters.repeated++
+      case 'answer': {
+        const asked =
+          'list' in payload
+            ? this.#sessions.answered(instance, payload.question, payload.list)
+            : this.#statistics.answered(instance, payload.question, payload.stats)
+        if (!asked) this.#counters.repeated++
         return
+      }
       case 'heartbeat':
       case 'bye':
       case 'kick':
       case 'hold':
       case 'release':
+      case 'state':
+      case 'drain':
       case 'invalidate':
       case 'invalidate-all':
         return this.#invalid(`a frame of kind ${payload.kind} was sent to one`)
@@ -591,7 +628,8 @@ export class BusMember {
     for (const hold of welcome.holds) this.#obeyHold({ kind: 'hold', ...hold })
   }
 
-  #introduce(peer: Peer, { facts, destinations }: Hello | Welcome): void {
+  #introduce(peer: Peer, { facts, destinations, states }: Hello | Welcome): void {
+    if (states !== undefined) this.#options.adopt?.(states)
     const first = peer.facts === undefined
     peer.destinations = new Set(destinations)
     if (first) this.#options.told.joined(peer.instance)
@@ -647,6 +685,17 @@ export class BusMember {
     this.#statistics
       .answer(instance, question, send)
       .catch((error: unknown) => this.#options.told.failed('query', asSignalboxError(error)))
+  }
+
+  #answerSessions(instance: string, question: number, query: SessionsQuery): void {
+    const { sessions, told } = this.#options
+    // Bounded: one that asks faster than it is answered is answered less.
+    if (sessions === undefined || this.#peers.get(instance)?.proven !== true || this.#answering >= PEER_LISTS) return
+    this.#answering++
+    sessions(query)
+      .then((list) => this.#sendTo(instance, { kind: 'answer', question, list }))
+      .catch((error: unknown) => told.failed('query', asSignalboxError(error)))
+      .finally(() => this.#answering--)
   }
 
   // ---- doubt ----

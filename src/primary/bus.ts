@@ -1,7 +1,7 @@
 /** This instance's way onto the bus: from the configuration to a member that the fleet actor speaks through. */
 import type { ActorRef } from '../actor/message.ts'
 import { configurationDigest } from '../bus/digest.ts'
-import type { InstanceFacts } from '../bus/payload.ts'
+import type { InstanceFacts, InstanceSessions, SessionsQuery } from '../bus/payload.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { asSignalboxError } from '../errors.ts'
@@ -20,6 +20,7 @@ export interface BusSurroundings {
   readonly epoch: number
   readonly facts: () => InstanceFacts
   readonly stats: BusMemberOptions['stats']
+  readonly sessions: (query: SessionsQuery) => Promise<InstanceSessions>
   readonly fleet: Fleet
   readonly fleetRef: ActorRef<FleetMessage>
 }
@@ -34,7 +35,7 @@ const DOUBT_LOG_MS = 10_000
  * Rejects with BUS_REFUSED or BUS_DOWN: then the instance must not start.
  */
 export async function joinBus(surroundings: BusSurroundings): Promise<BusMember | undefined> {
-  const { config, clock, log, epoch, facts, stats, fleet, fleetRef } = surroundings
+  const { config, clock, log, epoch, facts, stats, sessions, fleet, fleetRef } = surroundings
   const { cluster, destinations, mapping } = config
   if (cluster.bus === undefined) return undefined
   const deadline = cluster.ackTimeout + MARGIN_MS
@@ -51,6 +52,9 @@ export async function joinBus(surroundings: BusSurroundings): Promise<BusMember 
     destinations: () => destinations.map(({ name }) => name),
     holds: () => fleet.holds(),
     stats,
+    sessions,
+    states: () => fleet.states(),
+    adopt: (states) => fleetRef.tell({ type: 'adopt', states }),
     obey: (change) => fleetRef.ask({ type: 'obey', change }, deadline),
     doubt: (reason, quiet) => {
       // A flood of bad frames is one line now and then.

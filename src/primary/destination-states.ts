@@ -4,17 +4,8 @@
  * counts wherever it is heard, in whatever order. An instance that starts learns it from its peers; nothing is written to
  * disk, so a fleet that stops as a whole begins with every destination up.
  */
+import type { GivenState, OperatorState } from '../bus/payload.ts'
 import type { Clock } from '../clock.ts'
-
-export type OperatorState = 'up' | 'drain' | 'down'
-
-/** A state as instances tell it each other. */
-export interface GivenState {
-  readonly destination: string
-  readonly state: OperatorState
-  /** Wall-clock milliseconds at the instance where it was given; never less than that of the state before. */
-  readonly at: number
-}
 
 /** What counts when two were given in one millisecond: the more careful. */
 const CARE: Readonly<Record<OperatorState, number>> = { up: 0, drain: 1, down: 2 }
@@ -35,10 +26,15 @@ export class DestinationStates {
 
   /** False: something later, or this very state, is known already. */
   adopt(given: GivenState): boolean {
-    const known = this.#given.get(given.destination)
-    if (known !== undefined && (known.at > given.at || (known.at === given.at && CARE[known.state] >= CARE[given.state]))) return false
-    this.#given.set(given.destination, given)
+    if (!this.isNews(given)) return false
+    const { destination, state, at } = given
+    this.#given.set(destination, { destination, state, at })
     return true
+  }
+
+  isNews({ destination, state, at }: GivenState): boolean {
+    const known = this.#given.get(destination)
+    return known === undefined || at > known.at || (at === known.at && CARE[state] > CARE[known.state])
   }
 
   of(destination: string): OperatorState {

@@ -8,10 +8,10 @@
  */
 import type { Behaviour } from '../actor/actor.ts'
 import type { ActorRef, Message, Question, Reply } from '../actor/message.ts'
-import type { ActiveHold } from '../bus/payload.ts'
+import type { ActiveHold, GivenState, InstanceSessions, OperatorState, SessionsQuery } from '../bus/payload.ts'
 import type { Clock } from '../clock.ts'
 import { asSignalboxError, impossible, SignalboxError } from '../errors.ts'
-import { HOLD_MS, IDENTIFIERS_PER_FRAME } from '../limits.ts'
+import { DRAIN_DEFAULT_MS, HOLD_MS, IDENTIFIERS_PER_FRAME } from '../limits.ts'
 import type { Confirmation } from '../management/operations.ts'
 import type { Changed } from '../mapping/source.ts'
 import { count, noDurations } from '../observe/durations.ts'
@@ -20,7 +20,6 @@ import type { ResolverMessage } from '../resolver/resolver.ts'
 import type { SessionsMessage } from '../session/sessions.ts'
 import type { BusCounters, BusMember, Change, PeerOutcome } from './bus-member.ts'
 import { DestinationStates } from './destination-states.ts'
-import type { GivenState } from './destination-states.ts'
 import type { Peer } from './peers.ts'
 import type { StrangersStatus } from './strangers.ts'
 import { WorkerLine } from './worker-line.ts'
@@ -77,6 +76,29 @@ export interface PublishRelease extends Question<Confirmation> {
   readonly identifier: string
   readonly id: string
 }
+/** An operator takes a destination out or puts it back, everywhere. `over`: milliseconds over which `drain` ends its sessions. */
+export interface PublishState extends Question<Ended> {
+  readonly type: 'state'
+  readonly destination: string
+  readonly state: OperatorState
+  readonly over: number
+}
+/** Ends the sessions of a destination everywhere, spread over `over` milliseconds. */
+export interface PublishDrain extends Question<Ended> {
+  readonly type: 'drain'
+  readonly destination: string
+  readonly over: number
+}
+/** From the bus: what a peer knows of the destinations' states. */
+export interface Adopt extends Message {
+  readonly type: 'adopt'
+  readonly states: readonly GivenState[]
+}
+/** The sessions of every live peer. */
+export interface PeerSessions extends Question<PeerLists> {
+  readonly type: 'peer-sessions'
+  readonly query: SessionsQuery
+}
 /** From the bus: a peer's change. Answered with a kick's count when every worker here has obeyed; fails when one hasn't. */
 export interface Obey extends Question<number> {
   readonly type: 'obey'
@@ -114,12 +136,28 @@ export type FleetMessage =
   | PublishKick
   | PublishHold
   | PublishRelease
+  | PublishState
+  | PublishDrain
+  | Adopt
+  | PeerSessions
   | Obey
   | BusChanged
   | Members
   | FleetStatusQuestion
   | Forget
   | Lacking
+
+/** How many sessions are being ended, here and at the peers that have confirmed. */
+export interface Ended {
+  readonly sessions: number
+  readonly confirmation: Confirmation
+}
+
+export interface PeerLists {
+  readonly answers: readonly { readonly instance: string; readonly list: InstanceSessions }[]
+  /** Live peers that didn't answer in time. */
+  readonly unanswered: readonly string[]
+}
 
 export interface FleetStatus {
   readonly bus: 'none' | 'up' | 'down'
@@ -199,6 +237,16 @@ export class Fleet implements Behaviour<FleetMessage> {
         return this.#publish(message, reply, [{ kind: 'release', identifier: message.identifier, id: message.id }])
       case 'kick':
         return this.#kick(message, reply)
+      case 'state': {
+        const { destination, state, over } = message
+        return this.#end(message, reply, { kind: 'state', ...this.#states.give(destination, state), over })
+      }
+      case 'drain':
+        return this.#end(message, reply, { kind: 'drain', destination: message.destination, over: message.over })
+      case 'adopt':
+        return this.#adopt(message.states)
+      case 'peer-sessions':
+        return this.#peerSessions(message, reply)
       case 'doubt':
         return this.#answer(message, reply, this.#doubt(message.reason))
       case 'local-change':
@@ -240,12 +288,20 @@ export class Fleet implements Behaviour<FleetMessage> {
     return [...this.#holds.values()].map(({ identifier, id, until }) => ({ identifier, id, ms: Math.ceil(until - now) }))
   }
 
+  /** What operators made of the destinations, for a peer. */
+  states(): readonly GivenState[] {
+    return this.#states.all()
+  }
+
   #joined(member: Member): void {
     const { clock, ackTimeout } = this.#options
     this.#members.set(member.worker, { ...member, line: new WorkerLine({ clock, ackTimeout, resolver: member.resolver }) })
     // Before its first connection: the link keeps the order.
     if (!this.#busUp) member.resolver.tell({ type: 'bus', up: false })
     for (const { identifier, id, ms } of this.holds()) member.resolver.tell({ type: 'hold', identifier, id, ms })
+    for (const { destination, state } of this.#states.all()) {
+      if (state !== 'up') member.sessions.tell({ type: 'shut', destination, shut: true })
+    }
   }
 
   #invalidate(message: PublishInvalidate, reply: Reply): void {
@@ -260,6 +316,31 @@ export class Fleet implements Behaviour<FleetMessage> {
     const { identifier, except } = message
     const change: Change = { kind: 'kick', identifier, ...(except === undefined ? {} : { except }) }
     void this.#everywhere([change]).then((outcome) => reply.to(message, outcome))
+  }
+
+  #end(message: PublishState | PublishDrain, reply: Reply, change: Change): void {
+    const question: Question<Ended> = message
+    void this.#everywhere([change]).then(({ kicked, confirmation }) => reply.to(question, { sessions: kicked, confirmation }))
+  }
+
+  #adopt(states: readonly GivenState[]): void {
+    const news = states.filter((given) => this.#states.isNews(given))
+    if (news.length > 0) void this.#here(news.map((given) => ({ kind: 'state', ...given, over: DRAIN_DEFAULT_MS })))
+  }
+
+  #peerSessions(message: PeerSessions, reply: Reply): void {
+    const bus = this.#bus
+    const live = bus?.peers().filter(({ lostAt }) => lostAt === undefined) ?? []
+    const asked = live.map(async ({ instance }) => ({
+      instance,
+      list: await bus?.askSessions(instance, message.query, this.#options.ackTimeout),
+    }))
+    void Promise.all(asked).then((lists) =>
+      reply.to(message, {
+        answers: lists.flatMap(({ instance, list }) => (list === undefined ? [] : [{ instance, list }])),
+        unanswered: lists.flatMap(({ instance, list }) => (list === undefined ? [instance] : [])),
+      }),
+    )
   }
 
   #answer(message: FleetMessage & Question<Confirmation>, reply: Reply, confirmation: Promise<Confirmation>): void {
@@ -338,7 +419,7 @@ export class Fleet implements Behaviour<FleetMessage> {
 
   /** Tells this instance's workers. Never rejects. */
   #here(changes: readonly Change[]): Promise<Local> {
-    for (const change of changes) this.#note(change)
+    const news = new Set(changes.filter((change) => this.#note(change)))
     let kicked = 0
     const { ackTimeout } = this.#options
     const send: Send = ({ line, resolver, sessions }) =>
@@ -358,6 +439,20 @@ export class Fleet implements Behaviour<FleetMessage> {
             kicked += ended
             return ended
           }
+          case 'state': {
+            const { destination, state, over } = change
+            // Where a later one is known, that is what counts.
+            await sessions.ask({ type: 'shut', destination, shut: this.#states.of(destination) !== 'up' }, ackTimeout)
+            if (state !== 'drain' || !news.has(change)) return 0
+            const ended = await sessions.ask({ type: 'drain', destination, over }, ackTimeout)
+            kicked += ended
+            return ended
+          }
+          case 'drain': {
+            const ended = await sessions.ask({ type: 'drain', destination: change.destination, over: change.over }, ackTimeout)
+            kicked += ended
+            return ended
+          }
           default:
             return impossible(change)
         }
@@ -365,9 +460,12 @@ export class Fleet implements Behaviour<FleetMessage> {
     return this.#gather(changes[0]?.kind ?? 'nothing', send).then((local) => ({ ...local, kicked }))
   }
 
-  #note(change: Change): void {
+  /** False: it is a state, and no news. */
+  #note(change: Change): boolean {
+    if (change.kind === 'state') return this.#states.adopt(change)
     if (change.kind === 'hold') this.#remember(change.identifier, change.id, change.ms)
     else if (change.kind === 'release') this.#holds.delete(holdKey(change.identifier, change.id))
+    return true
   }
 
   #remember(identifier: string, id: string, ms: number): void {

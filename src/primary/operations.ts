@@ -26,12 +26,14 @@ import type {
 import type { MappingMessage } from '../mapping/actor.ts'
 import type { Changed, MappingSource } from '../mapping/source.ts'
 import { mistakesOf } from '../mapping/mistakes.ts'
+import { createRedactor } from '../observe/redaction.ts'
 import type { OpenRoute } from '../resolver/route.ts'
 import type { WorkerStats } from '../worker/messages.ts'
 import { MappingBulk } from './bulk.ts'
 import type { FleetMessage, FleetStatus, Member } from './fleet.ts'
 import type { StrangersStatus } from './strangers.ts'
 import type { HealthMessage } from './health.ts'
+import { SessionDesk } from './session-operations.ts'
 import type { Limits } from './limits.ts'
 import type { WorkerHandle } from './supervisor.ts'
 
@@ -69,11 +71,19 @@ export class PrimaryOperations implements Operations {
   readonly bulk: MappingBulk
   readonly #options: OperationsOptions
   readonly #startedAt: number
+  readonly sessions: SessionDesk
 
   constructor(options: OperationsOptions) {
     this.#options = options
     this.bulk = new MappingBulk(options)
     this.#startedAt = options.clock.now()
+    this.sessions = new SessionDesk({
+      instance: options.config.cluster.instance,
+      fleet: options.fleet,
+      redact: createRedactor(options.config.log),
+      declared: (destination) => options.catalogue.idOf(destination) !== undefined,
+      deadline: this.#fleetDeadline,
+    })
   }
 
   state(): 'starting' | 'ready' | 'draining' {
@@ -123,7 +133,13 @@ export class PrimaryOperations implements Operations {
   }
 
   async destinations(): Promise<readonly DestinationStatus[]> {
-    const [health, workers] = await Promise.all([this.#options.health.ask({ type: 'snapshot' }, ASK_MS), this.#workerStats()])
+    const { health: breakers, fleet } = this.#options
+    const [health, workers, { states }] = await Promise.all([
+      breakers.ask({ type: 'snapshot' }, ASK_MS),
+      this.#workerStats(),
+      fleet.ask({ type: 'status' }, ASK_MS),
+    ])
+    const given = new Map(states.map(({ destination, state }) => [destination, state]))
     return health.map((one) => ({
       destination: one.destination,
       consecutive_failures: one.consecutiveFailures,
@@ -131,6 +147,7 @@ export class PrimaryOperations implements Operations {
       host_level_failure: one.hostLevelFailure,
       down: one.down,
       down_until: one.downUntil === undefined ? null : new Date(one.downUntil).toISOString(),
+      state: given.get(one.destination) ?? 'up',
       sessions: workers.reduce((total, { sessions }) => total + (sessions.byDestination[one.destination] ?? 0), 0),
     }))
   }

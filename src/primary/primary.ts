@@ -228,6 +228,7 @@ export class Primary {
       epoch: this.#epoch,
       facts: () => this.#facts(),
       stats: async () => statsForPeers(await operations.stats()),
+      sessions: (query) => operations.sessions.here(query),
       fleet: this.#fleet,
       fleetRef: this.#fleetActor.ref,
     })

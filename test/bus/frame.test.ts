@@ -25,6 +25,8 @@ const PAYLOADS: readonly BusPayload[] = [
   { kind: 'release', identifier: 'c', id: 'x'.repeat(BUS_TEXT) },
   { kind: 'query', question: 5, what: 'stats' },
   { kind: 'answer', question: 5, stats: { sessions: 7, name: 'b' } },
+  { kind: 'state', destination: 'old', state: 'drain', at: 1_700_000_000_000, over: 30_000 },
+  { kind: 'drain', destination: 'old', over: 3_600_000 },
   { kind: 'acknowledge', epoch: 1_700_000_000_000, sequence: 2 ** 40, count: 3 },
 ]
 
@@ -135,11 +137,11 @@ describe('payloads', () => {
   test('statistics keep numbers and short texts, a few hundred of them, under any name', () => {
     const stats = Object.fromEntries([['__proto__', 1], ['text', 'x'], ['long', 'x'.repeat(BUS_TEXT + 1)], ['deep', {}]])
     const read = readPayload('answer', { question: 1, stats })
-    assert.ok(read.kind === 'answer')
+    assert.ok(read.kind === 'answer' && 'stats' in read)
     assert.deepEqual(Object.entries(read.stats), [['__proto__', 1], ['text', 'x']])
     const many = Object.fromEntries(Array.from({ length: BUS_TEXT + 1 }, (_, index) => [`n${index}`, index]))
     const bounded = readPayload('answer', { question: 1, stats: many })
-    assert.ok(bounded.kind === 'answer')
+    assert.ok(bounded.kind === 'answer' && 'stats' in bounded)
     assert.equal(Object.keys(bounded.stats).length, BUS_TEXT)
   })
 })

@@ -32,7 +32,7 @@ class Obedient implements Behaviour<ResolverMessage | SessionsMessage> {
   receive(message: ResolverMessage | SessionsMessage, reply: Reply): void {
     this.heard.push(message)
     if (this.heard.length > this.answers) return
-    if (message.type === 'kick') reply.to(message, this.kicks)
+    if (message.type === 'kick' || message.type === 'drain') reply.to(message, this.kicks)
     else reply.to(message as Question<true>, true)
   }
 
@@ -255,6 +255,56 @@ test('a peer’s change that a worker does not obey, or whose file cannot be rea
   const rejected = assert.rejects(obeyed, { code: 'ACTOR_DEADLINE' })
   clock.advance(ACK_TIMEOUT)
   await rejected
+})
+
+test('a destination that is taken out is shut in every worker, and drained where that was asked', async () => {
+  const { join, ref } = house()
+  const [one, two] = [join(1, 3), join(2, 4)]
+  const down = await ref.ask({ type: 'state', destination: 'old', state: 'down', over: 30_000 }, 60_000)
+  assert.deepEqual([down.sessions, down.confirmation.workers], [0, 2])
+  assert.deepEqual([one.heard(), two.heard()], [['shut'], ['shut']])
+  assert.equal((await ref.ask({ type: 'state', destination: 'old', state: 'drain', over: 5_000 }, 60_000)).sessions, 7)
+  assert.deepEqual(one.behaviour.heard.at(-1), { type: 'drain', destination: 'old', over: 5_000 })
+  await ref.ask({ type: 'state', destination: 'old', state: 'up', over: 30_000 }, 60_000)
+  assert.deepEqual(two.behaviour.heard.at(-1), { type: 'shut', destination: 'old', shut: false })
+})
+
+test('a worker that joins is told what was taken out before, and nothing of what is up', async () => {
+  const { join, ref } = house()
+  for (const [destination, state] of [['a', 'down'], ['b', 'drain'], ['c', 'down'], ['c', 'up']] as const) {
+    await ref.ask({ type: 'state', destination, state, over: 0 }, 60_000)
+  }
+  const { behaviour, heard } = join(1)
+  await eventually(() => heard().length === 2, 'it is told')
+  assert.deepEqual(behaviour.heard, [
+    { type: 'shut', destination: 'a', shut: true },
+    { type: 'shut', destination: 'b', shut: true },
+  ])
+})
+
+test('what a peer knows of the destinations is taken over where it is news, once', async () => {
+  const { join, ref, fleet } = house()
+  const { behaviour, heard } = join(1)
+  const states = [{ destination: 'a', state: 'drain', at: 5 }] as const
+  ref.tell({ type: 'adopt', states })
+  await eventually(() => heard().length === 2, 'it is told')
+  assert.deepEqual(heard(), ['shut', 'drain'])
+  ref.tell({ type: 'adopt', states })
+  ref.tell({ type: 'adopt', states: [{ destination: 'a', state: 'up', at: 4 }] })
+  for (let turns = 0; turns < 10; turns++) await turn()
+  assert.deepEqual(heard(), ['shut', 'drain'])
+  assert.deepEqual(fleet.states(), states)
+  // A late word of a peer: obeyed, and what is known since stays.
+  await ref.ask({ type: 'obey', change: { kind: 'state', destination: 'a', state: 'up', at: 3, over: 0 } }, 60_000)
+  assert.deepEqual(behaviour.heard.at(-1), { type: 'shut', destination: 'a', shut: true })
+})
+
+test('a drain is confirmed when every worker has begun, with how many sessions are being ended', async () => {
+  const { join, ref } = house()
+  join(1, 2)
+  join(2, 5)
+  const { sessions, confirmation } = await ref.ask({ type: 'drain', destination: 'old', over: 1_000 }, 60_000)
+  assert.deepEqual([sessions, confirmation.workers, confirmation.workersExpected], [7, 2, 2])
 })
 
 test('a worker that stands still is owed one invalidation of everything, however many changes there were', async () => {

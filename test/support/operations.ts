@@ -8,6 +8,7 @@ import { compareBytes } from '../../src/mapping/page.ts'
 import type { Mapping } from '../../src/mapping/source.ts'
 import { parseMappings } from '../../src/mapping/tsv.ts'
 import type { TsvCount } from '../../src/mapping/tsv.ts'
+import type { SessionOperations } from '../../src/management/session-operations.ts'
 import type {
   Confirmation,
   DestinationStatus,
@@ -39,6 +40,40 @@ export class MemoryOperations implements Operations {
   current: 'starting' | 'ready' | 'draining' = 'ready'
   confirmation: Confirmation = { workers: 2, workersExpected: 2, peers: [], bus: 'none' }
   kicked = 0
+  /** Given by operators. */
+  readonly states = new Map<string, 'up' | 'drain' | 'down'>()
+  readonly sessions: SessionOperations = {
+    list: async (filter, limit) => {
+      await this.#called('sessions.list', filter, limit)
+      const session = {
+        account: 'al*0123456789ab',
+        protocol: 'imap',
+        destination: 'old',
+        client: '192.0.2.7',
+        since: '2026-01-01T00:00:00.000Z',
+        bytes_in: 1,
+        bytes_out: 2,
+        instance: 'one',
+        worker: 1,
+      }
+      return { sessions: [session, { ...session, account: null }].slice(0, limit), total: 2, unanswered: ['two'] }
+    },
+    summary: async () => {
+      await this.#called('sessions.summary')
+      const count = { instance: 'one', protocol: 'imap', destination: 'old', sessions: 2, bytes_in: 2, bytes_out: 4 }
+      return { total: 2, counts: [count], unanswered: [] }
+    },
+    drain: async (destination, over) => {
+      await this.#called('sessions.drain', destination, over)
+      return { sessions: 2, confirmation: this.confirmation }
+    },
+    setState: async (destination, state, over) => {
+      await this.#called('sessions.setState', destination, state, over)
+      if (!this.names.includes(destination)) return undefined
+      this.states.set(destination, state)
+      return { sessions: state === 'drain' ? 2 : 0, confirmation: this.confirmation }
+    },
+  }
   /** This instance, a live and a lost peer. */
   strangers: StrangersAnswer | null = null
   instances: InstanceStatus[] = [instance('one', 'self'), instance('two', 'live'), instance('three', 'lost')]
@@ -101,6 +136,7 @@ export class MemoryOperations implements Operations {
       host_level_failure: index > 0,
       down: index > 0,
       down_until: index > 0 ? '2026-01-01T00:00:00.000Z' : null,
+      state: this.states.get(destination) ?? 'up',
       sessions: index,
     }))
   }
