@@ -114,7 +114,7 @@ describe('a start that is refused', () => {
     assert.match(log, /as user \\"nobody\\".*key\.pem: EACCES.*directory .*EACCES/)
     const unknown = await refused(premises, premises.config({ server: { threads: 1, user: 'no-such-user' } }))
     assert.deepEqual(unknown.exit, { code: 2, signal: null })
-    assert.match(unknown.log, /server\.user: .*no-such-user/)
+    assert.match(unknown.errors, /server\.user: .*"no-such-user"/)
   })
 })
 

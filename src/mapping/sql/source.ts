@@ -233,7 +233,7 @@ export class SqlSource implements MappingSource {
   #listing(): string {
     const { listQuery } = this.#options
     if (listQuery !== undefined) return listQuery
-    throw new SignalboxError('SOURCE_READ_ONLY', 'the SQL source can look mappings up but not list them: ask the database itself')
+    throw new SignalboxError('SOURCE_READ_ONLY', 'the SQL source can look mappings up but not list them: mapping.sql.list_query makes that possible')
   }
 
   /** Where something was to be written, the server's no is SOURCE_WRITE. */
