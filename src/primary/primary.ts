@@ -24,7 +24,7 @@ import * as events from '../observe/events.ts'
 import type { Logger } from '../observe/log.ts'
 import { createRedactor } from '../observe/redaction.ts'
 import { Seldom } from '../observe/seldom.ts'
-import { tooBusy } from '../protocol/registry.ts'
+import { protocolByName, tooBusy } from '../protocol/registry.ts'
 import { defaultKeyPair } from '../tls/certificates.ts'
 import type { KeyPair } from '../tls/certificates.ts'
 import type { TlsChange } from '../tls/inbound.ts'
@@ -295,12 +295,14 @@ export class Primary {
   /** Mappings to a destination that lacks a listener's protocol are no mistake, but hardly meant. */
   async #warnOfMissingLegs(source: MappingSource): Promise<void> {
     const { destinations, listeners } = this.#config
-    const lacking = destinations.filter(({ legs }) => listeners.some(({ protocol }) => legs[protocol] === undefined))
+    // What is passed through whole goes by no mapping.
+    const routed = new Set(listeners.map(({ protocol }) => protocol).filter((name) => protocolByName(name)?.kind !== 'passthrough'))
+    const lacking = destinations.filter(({ legs }) => [...routed].some((protocol) => legs[protocol] === undefined))
     if (source.kind !== 'file' || lacking.length === 0) return
     const counts = await source.summary()
     for (const { name, legs } of lacking) {
       const accounts = counts.get(name) ?? 0
-      const missing = [...new Set(listeners.map(({ protocol }) => protocol))].filter((protocol) => legs[protocol] === undefined)
+      const missing = [...routed].filter((protocol) => legs[protocol] === undefined)
       if (accounts > 0) {
         const warning = `${accounts} accounts are mapped to "${name}", which has no ${missing.join(' and no ')} leg: they cannot log in there`
         events.mappingWarning(this.#log, { warning })

@@ -9,6 +9,8 @@ import type { Server } from 'node:net'
 const LOWEST = 12_000
 const HIGHEST = 32_000
 const TRIES = 200
+/** Given out by this process already: who asked may not have bound it yet. */
+const given = new Set<number>()
 
 /** As many different free ports as asked for. */
 export async function freePorts(count: number): Promise<number[]> {
@@ -17,10 +19,12 @@ export async function freePorts(count: number): Promise<number[]> {
   try {
     for (let tries = 0; ports.length < count && tries < TRIES; tries++) {
       const port = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST))
+      if (given.has(port)) continue
       const server = await hold(port)
       if (server === undefined) continue
       held.push(server)
       ports.push(port)
+      given.add(port)
     }
   } finally {
     await Promise.all(held.map((server) => new Promise((resolve) => server.close(resolve))))

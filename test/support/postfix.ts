@@ -4,6 +4,7 @@
  * socket), trusts loopback with XCLIENT, and delivers by LMTP. Its master needs root.
  */
 import { spawn, spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemClock } from '../../src/clock.ts'
@@ -53,18 +54,12 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
   await writeFile(join(root, 'conf/main.cf'), mainCf(root, options))
   await writeFile(join(root, 'conf/master.cf'), masterCf(ports))
 
-  const child = spawn(programPath('postfix'), ['-c', join(root, 'conf'), 'start-fg'], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    // A script stands between us and the master: signals go to the whole group.
-    detached: true,
-  })
+  const child = spawn(programPath('postfix'), ['-c', join(root, 'conf'), 'start-fg'], { stdio: ['ignore', 'pipe', 'pipe'] })
   const signal = (name: NodeJS.Signals): void => {
-    if (child.pid === undefined) return
-    try {
-      process.kill(-child.pid, name)
-    } catch {
-      // The whole group is gone already.
-    }
+    child.kill(name)
+    // A script stands between us and the master, which is in a process group of its own.
+    const master = masterPid(root)
+    if (master !== undefined) kill(master, name)
   }
   let complaints = ''
   const hear = (chunk: Buffer): void => void (complaints += chunk.toString('utf8'))
@@ -101,7 +96,26 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
     }
     await systemClock.sleep(50)
   }
-  return { ports, pid: child.pid ?? 0, log, stop, [Symbol.asyncDispose]: stop }
+  return { ports, pid: masterPid(root) ?? 0, log, stop, [Symbol.asyncDispose]: stop }
+}
+
+/** Postfix's master; undefined: it hasn't written its number yet. */
+function masterPid(root: string): number | undefined {
+  try {
+    const pid = Number(readFileSync(join(root, 'queue/pid/master.pid'), 'utf8'))
+    return Number.isInteger(pid) && pid > 0 ? pid : undefined
+  } catch {
+    // It was never started.
+    return undefined
+  }
+}
+
+function kill(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch {
+    // It is gone already.
+  }
 }
 
 async function greets(port: number): Promise<boolean> {
