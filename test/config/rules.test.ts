@@ -520,6 +520,7 @@ test('what is only doubtful is a warning', async () => {
       },
       /means nothing beside a pinned certificate/,
     ],
+    [{ 'destination.legacy.source_ips': ['127.0.0.2', '192.0.2.9'] }, /^destination\.legacy\.source_ips: 192\.0\.2\.9 is no address of this host/],
     [{ 'listener.imap.tls': 'implicit' }, /self-signed certificate is made at start/],
     [{ 'listener.imap.forwarded': 'trust' }, /^listener\.imap\.forwarded means nothing/],
     [

@@ -31,7 +31,7 @@ export interface RigOptions {
   readonly mappings?: Readonly<Record<string, string>>
   /** Keys for both IMAP listeners. */
   readonly listener?: Table
-  /** More tables, e.g. { limits: { auth_failure_delay: '10ms' } }; [server] is added to ours. */
+  /** More tables, e.g. { limits: { auth_failure_delay: '10ms' } }; [server] and [tls] are added to ours. */
   readonly tables?: Readonly<Record<string, Table>>
   /** Signs the certificates of servers and proxy; made when absent. */
   readonly authority?: Authority
@@ -95,7 +95,7 @@ export class Rig implements AsyncDisposable {
     const config = {
       ...options.tables,
       server: { threads: 2, shutdown_grace: '1s', log_format: 'json', ...options.tables?.['server'] },
-      tls: { certificate: { test: { cert: at('cert.pem'), key: at('key.pem') } } },
+      tls: { certificate: { test: { cert: at('cert.pem'), key: at('key.pem') } }, ...options.tables?.['tls'] },
       listener: { imaps: listener(imaps, 'implicit'), imap: listener(imap, 'starttls') },
       destination: Object.fromEntries(Object.entries(options.destinations).map(([name, value]) => [name, destination(value)])),
       routing: { default_destination: Object.keys(options.destinations)[0] ?? '' },
