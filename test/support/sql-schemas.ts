@@ -27,7 +27,7 @@ function block(heading: string, language: string): string {
 function statements(heading: string): Statements {
   const toml = block(heading, 'toml')
   const value = (key: string): string => {
-    const found = new RegExp(`^#? ?${key} *= *"(.*)"$`, 'm').exec(toml)?.[1]
+    const found = new RegExp(`^${key} *= *"(.*)"$`, 'm').exec(toml)?.[1]
     if (found === undefined) throw new Error(`docs/sql.md has no ${key} under "${heading}"`)
     return found
   }
