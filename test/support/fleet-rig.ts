@@ -35,6 +35,8 @@ export interface FleetOptions {
   /** Instead of Redis: the text of a file that all share. */
   readonly file?: string
   readonly redisOptions?: RedisServerOptions
+  /** The bus has a Redis of its own. */
+  readonly separateBus?: boolean
   /** Instead of a server of the rig's own: the URL for source and bus, which can't be cut then. */
   readonly url?: string
 }
@@ -116,6 +118,8 @@ export class FleetMember {
 export class FleetRig implements AsyncDisposable {
   readonly members: FleetMember[] = []
   readonly redis: RedisServer | undefined
+  /** The one that the bus is on. */
+  readonly busRedis: RedisServer | undefined
   readonly directory: string
   readonly #hand: Redis | undefined
   readonly #options: FleetOptions
@@ -125,18 +129,20 @@ export class FleetRig implements AsyncDisposable {
   readonly #token = randomBytes(24).toString('hex')
   #ca = ''
 
-  private constructor(options: FleetOptions, temporary: Temporary, redis: RedisServer | undefined) {
+  private constructor(options: FleetOptions, temporary: Temporary, redis: RedisServer | undefined, busRedis: RedisServer | undefined) {
     this.#options = options
     this.#temporary = temporary
     this.directory = temporary.path
     this.redis = redis
+    this.busRedis = busRedis
     this.#hand = redis?.client()
   }
 
   /** Starts the instances one after the other and waits until each knows all. */
   static async start(names: readonly string[], options: FleetOptions): Promise<FleetRig> {
     const redis = options.url === undefined ? await RedisServer.start(options.redisOptions) : undefined
-    const rig = new FleetRig(options, await makeTemporary('fleet'), redis)
+    const busRedis = options.separateBus === true ? await RedisServer.start() : redis
+    const rig = new FleetRig(options, await makeTemporary('fleet'), redis, busRedis)
     try {
       await rig.#prepare()
       for (const name of names) await rig.add(name)
@@ -202,6 +208,7 @@ export class FleetRig implements AsyncDisposable {
   async stop(): Promise<void> {
     await Promise.all([...this.members, ...this.#launched].map(end))
     await this.redis?.[Symbol.asyncDispose]()
+    if (this.busRedis !== this.redis) await this.busRedis?.[Symbol.asyncDispose]()
     await this.#temporary.remove()
   }
 
@@ -226,7 +233,7 @@ export class FleetRig implements AsyncDisposable {
   async #member(name: string, more: MemberOptions): Promise<Pick<FleetMember, 'imap' | 'source' | 'bus'> & Record<'start' | 'launch', () => Promise<Signalbox>>> {
     const [imap = 0, management = 0] = await freePorts(2)
     const port = this.redis?.port ?? 1
-    const [source, bus] = await Promise.all([TcpProxy.open({ port }), TcpProxy.open({ port })])
+    const [source, bus] = await Promise.all([TcpProxy.open({ port }), TcpProxy.open({ port: this.busRedis?.port ?? port })])
     const { url, mapping, redis, cluster, server, file } = this.#options
     const destinations = more.destinations ?? this.#options.destinations
     const config = {
