@@ -1,38 +1,36 @@
 /**
- * This instance as a member of the bus: its epoch and sequence, its heartbeat, its peers and what they have acknowledged.
- * Part of the fleet actor, which alone calls it. It is on the bus only while it hears its own heartbeat; whatever may have
- * been missed (a gap, a new epoch, a peer gone without a bye, a frame that can't be read, a subscription made anew) is told
- * as a doubt, and ends nothing.
+ * This instance as a member of the bus: it joins and leaves, says what changes and waits for acknowledgements, and hears what
+ * the others say. Part of the fleet actor, which alone calls it. What stands by itself has a file of its own: who is there
+ * (peers.ts), how they come to know each other (bus-handshake.ts), whether we are on the bus (bus-presence.ts), what may have
+ * been missed (bus-doubts.ts), who has acknowledged (acknowledgements.ts), how it is sent (bus-sender.ts).
  *
- * A frame says who sent it, not when: whoever listens can send it again. Numbers already heard are ignored; for the rest a
- * peer must have answered a question of ours, drawn at random, in its epoch (`proven`) before its kicks and holds are
- * obeyed. The same question settles who is meant when a sender's clock was set back, and who was here first when two
- * instances have one name. What anybody says to invalidate is obeyed at once: it costs lookups, never correctness.
+ * Numbers already heard are not obeyed again; kicks, holds and destinations' states not before their sender has proven to be there. What
+ * anybody says to invalidate is obeyed at once: it costs lookups, never correctness.
  *
- * Over 400 lines because joining, receiving and the state between them are one thing; what stands by itself is in peers.ts,
- * pulse.ts, introductions.ts, acknowledgements.ts, peer-statistics.ts and bus-sender.ts.
+ * Over 400 lines because the dispatch of frames, joining, and the phase between them are one thing.
  */
-import { claimedName, decodeBusFrame } from '../bus/frame.ts'
+import { decodeBusFrame } from '../bus/frame.ts'
 import type { BusFrame, BusHeader } from '../bus/frame.ts'
 import { readPayload } from '../bus/payload.ts'
-import type { ActiveHold, BusPayload, GivenState, Hello, InstanceFacts, InstanceSessions, SessionsQuery, Welcome } from '../bus/payload.ts'
+import type { ActiveHold, BusPayload, GivenState, InstanceFacts, InstanceSessions, SessionsQuery, Welcome } from '../bus/payload.ts'
 import type { BusTransport } from '../bus/transport.ts'
-import type { Clock, Timer } from '../clock.ts'
+import type { Clock } from '../clock.ts'
 import type { ClusterConfig } from '../config/config.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
-import { BUS_PATIENCE, BUS_STANDING_LOG_MS, BUS_WELCOMES, IDENTIFIERS_PER_FRAME } from '../limits.ts'
-import { Seldom } from '../observe/seldom.ts'
+import { BUS_PATIENCE } from '../limits.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import type { PeerOutcome } from './acknowledgements.ts'
+import { BusDoubts } from './bus-doubts.ts'
+import type { BusDoubtsOptions } from './bus-doubts.ts'
+import { BusHandshake } from './bus-handshake.ts'
+import { BusPresence } from './bus-presence.ts'
 import { BusSender } from './bus-sender.ts'
 import { Introductions } from './introductions.ts'
 import { PeerQuestions } from './peer-questions.ts'
 import { PeerStatistics } from './peer-statistics.ts'
 import type { Stats } from './peer-statistics.ts'
 import { Peers } from './peers.ts'
-import type { Continuity, Peer } from './peers.ts'
-import { Pulse } from './pulse.ts'
-import { Strangers } from './strangers.ts'
+import type { Peer } from './peers.ts'
 import type { StrangersStatus } from './strangers.ts'
 
 export type { PeerOutcome } from './acknowledgements.ts'
@@ -60,17 +58,13 @@ export interface BusMemberOptions {
   readonly sessions?: (query: SessionsQuery) => Promise<InstanceSessions>
   /** Obeys a peer's change in this instance; resolves with a kick's count when every worker has, rejects when one hasn't. */
   readonly obey: (change: Change) => Promise<number>
-  /**
-   * Everything cached is doubtful. Called once per turn of the event loop, or twice when the second reason is worth a line
-   * and the first was not. `quiet`: the reason is told otherwise, or is the ordinary course of things.
-   */
-  readonly doubt: (reason: string, quiet: boolean) => void
+  readonly doubt: BusDoubtsOptions['doubt']
   readonly told: BusReport
   /** The table of peers; one of its own unless a test brings another. */
   readonly peers?: Peers
 }
 
-export interface BusReport {
+export interface BusReport extends Readonly<BusDoubtsOptions['told']> {
   up(seconds: number): void
   down(reason: string): void
   /** A peer that has answered us is there, is back, or has started anew. Of names that have never answered nothing is told. */
@@ -78,10 +72,6 @@ export interface BusReport {
   left(peer: string): void
   lost(peer: string): void
   differs(peer: string): void
-  /** Somebody else uses our name. Seldom; `times`: his frames since. */
-  twin(times: number): void
-  /** Frames could not be believed. Seldom; `times`: how many since. */
-  strangers(status: StrangersStatus, times: number): void
   failed(what: string, error: SignalboxError): void
 }
 
@@ -102,46 +92,27 @@ const PEER_LISTS = 16
 /** Joining: nothing is cached yet, so that nothing can be doubtful. */
 type Phase = 'new' | 'joining' | 'joined' | 'closed'
 
-const WHY: Readonly<Record<Exclude<Continuity, 'next' | 'repeated'> | 'rewound', (instance: string) => string>> = {
-  gap: (instance) => `frames of peer ${instance} were missed`,
-  restarted: (instance) => `peer ${instance} has started anew`,
-  new: (instance) => `peer ${instance} has appeared`,
-  unheard: (instance) => `peer ${instance} was there without our knowing`,
-  rewound: (instance) => `frames under the name of peer ${instance} were not its own`,
-  older: (instance) => `peer ${instance} sends under an older epoch`,
-  untracked: (instance) => `there are too many peers to follow ${instance}`,
-}
-
 export class BusMember {
   readonly #options: BusMemberOptions
   readonly #peers: Peers
-  readonly #pulse: Pulse
+  readonly #presence: BusPresence
+  readonly #handshake: BusHandshake
+  readonly #doubts: BusDoubts
   readonly #acknowledgements = new Acknowledgements()
-  readonly #introductions: Introductions
   readonly #statistics: PeerStatistics
   readonly #sessions: PeerQuestions<InstanceSessions>
   readonly #sender: BusSender
   readonly #patience: number
   /** Milliseconds for which one that is lost may serve what it has, and is named. */
   readonly #memory: number
-  readonly #counters = { gaps: 0, invalid: 0, repeated: 0, received: 0, doubts: 0 }
+  readonly #counters = { repeated: 0, received: 0 }
   #phase: Phase = 'new'
-  #up = false
-  #downSince = 0
-  #beating: Timer | undefined
-  #lastBeat = 0
-  /** Clock time of a beat that came too late for a judgement over others. */
-  #stalledAt: number | undefined
-  #doubted: 'no' | 'quietly' | 'loudly' = 'no'
   #saidHello = false
   #closing: Promise<void> | undefined
 
   /** The question to whoever has our name. */
   #probe = -1
   #twin = false
-  readonly #strangers = new Strangers()
-  readonly #standing: Seldom
-  #welcomes = 0
   /** Lists of sessions that are being made for peers. */
   #answering = 0
   readonly #welcomed = new Map<string, readonly ActiveHold[]>()
@@ -153,21 +124,34 @@ export class BusMember {
     this.#peers = options.peers ?? new Peers()
     this.#patience = BUS_PATIENCE * cluster.heartbeat
     this.#memory = Math.max(this.#patience, cluster.busDownTtl)
-    this.#pulse = new Pulse(this.#patience)
-    this.#introductions = new Introductions(cluster.heartbeat, this.#patience)
+    this.#doubts = new BusDoubts(options)
+    this.#presence = new BusPresence({ clock: options.clock, heartbeat: cluster.heartbeat, patience: this.#patience, beat: (found) => this.#beat(found) })
+    this.#handshake = new BusHandshake({
+      clock: options.clock,
+      heartbeat: cluster.heartbeat,
+      patience: this.#patience,
+      peers: this.#peers,
+      sendTo: (instance, payload) => this.#sendTo(instance, payload),
+      sequence: () => this.sequence,
+      facts: options.facts,
+      destinations: options.destinations,
+      holds: options.holds,
+      states: () => options.states?.() ?? [],
+      adopt: (states) => options.adopt?.(states),
+      told: options.told,
+    })
     this.#statistics = new PeerStatistics(options.clock, options.stats)
     this.#sessions = new PeerQuestions(options.clock)
     this.#sender = new BusSender(options)
-    this.#standing = new Seldom(options.clock, BUS_STANDING_LOG_MS)
   }
 
   get counters(): BusCounters {
-    return { ...this.#counters, sent: this.#sender.sent }
+    return { ...this.#counters, ...this.#doubts.counters, sent: this.#sender.sent }
   }
 
   /** `up`: our own heartbeat has come back in time. */
   get state(): 'up' | 'down' {
-    return this.#up && this.#pulse.beats(this.#options.clock.now()) ? 'up' : 'down'
+    return this.#presence.state
   }
 
   /** The number of the last frame that went to all. */
@@ -177,7 +161,7 @@ export class BusMember {
 
   /** Those whose frames could not be believed; undefined: there were none. */
   get strangers(): StrangersStatus | undefined {
-    return this.#strangers.status
+    return this.#doubts.strangers
   }
 
   peers(): readonly Peer[] {
@@ -198,7 +182,7 @@ export class BusMember {
    * name), BUS_DOWN, or DRAINING when it was closed meanwhile. Nothing may be cached before it has resolved.
    */
   async join(): Promise<readonly ActiveHold[]> {
-    const { allowUnavailable = false, clock, cluster, transport, told } = this.#options
+    const { allowUnavailable = false, cluster, transport, told } = this.#options
     if (this.#phase !== 'new') throw new SignalboxError('INTERNAL', 'the bus is joined once')
     this.#phase = 'joining'
     try {
@@ -213,9 +197,10 @@ export class BusMember {
       throw closed ? new SignalboxError('DRAINING', 'the bus was left while it was being joined') : error
     }
     this.#phase = 'joined'
-    this.#beating ??= this.#startBeating()
-    if (!this.#up) {
-      this.#downSince = clock.now()
+    this.#doubts.begin()
+    this.#presence.begin()
+    if (!this.#presence.up) {
+      this.#presence.beginAway()
       told.down(transport.trouble() ?? 'its own heartbeat has not come back')
     }
     return [...this.#welcomed.values()].flat()
@@ -267,7 +252,8 @@ export class BusMember {
 
   async #leave(): Promise<void> {
     const { cluster, transport } = this.#options
-    this.#beating?.cancel()
+    this.#presence.end()
+    this.#doubts.end()
     // Nobody is told that one leaves who never came: under the same name another may live.
     const bye = this.#saidHello ? this.#sender.toAll({ kind: 'bye' }, cluster.heartbeat) : Promise.resolve()
     this.#sender.silence()
@@ -289,12 +275,12 @@ export class BusMember {
     if (namesakes > 0 && this.#phase === 'joining') {
       // Before anybody else hears of us: to the peers we would be the other one, started anew.
       this.#probe = Introductions.draw()
-      this.#sendTo(cluster.instance, this.#helloWith(this.#probe))
+      this.#sendTo(cluster.instance, this.#handshake.helloWith(this.#probe))
       await this.#until(() => this.#twin, this.#patienceFor(namesakes))
     }
     if (this.#twin) throw this.#nameTaken()
     this.#refuseIfClosed()
-    this.#beating = this.#startBeating()
+    this.#presence.begin()
     try {
       await this.#hello()
     } catch (error) {
@@ -302,7 +288,7 @@ export class BusMember {
       throw error
     }
     const others = await this.#othersOn(this.#sender.frames)
-    const complete = (): boolean => this.#up && this.#welcomed.size >= others
+    const complete = (): boolean => this.#presence.up && this.#welcomed.size >= others
     await this.#until(() => this.#twin || complete(), this.#patienceFor(others))
     if (this.#twin) throw this.#nameTaken()
   }
@@ -345,27 +331,15 @@ export class BusMember {
 
   // ---- what is sent ----
 
-  #startBeating(): Timer {
-    const { clock, cluster } = this.#options
-    this.#lastBeat = clock.now()
-    return clock.every(cluster.heartbeat, () => this.#beat())
-  }
-
-  #beat(): void {
+  #beat({ lost, mayJudge }: { readonly lost: boolean; readonly mayJudge: boolean }): void {
     const { clock, cluster, facts, told, transport } = this.#options
     const now = clock.now()
-    const mayJudge = this.#awake(now)
-    this.#lastBeat = now
-    this.#welcomes = 0
-    if (this.#up && !this.#pulse.beats(now)) {
-      this.#up = false
-      this.#downSince = now
-      if (this.#phase === 'joined') told.down(transport.trouble() ?? 'its own heartbeat has not come back')
-    }
+    this.#handshake.beat()
+    if (lost && this.#phase === 'joined') told.down(transport.trouble() ?? 'its own heartbeat has not come back')
     if (mayJudge) {
       for (const { instance, proven } of this.#peers.silent(now, this.#patience)) {
         if (proven) told.lost(instance)
-        this.#doubt(`peer ${instance} is gone without a bye`, !proven)
+        this.#doubts.doubt(`peer ${instance} is gone without a bye`, !proven)
       }
       this.#peers.expire(now, this.#memory)
     }
@@ -373,67 +347,20 @@ export class BusMember {
     this.#sendSign({ kind: 'heartbeat', facts: facts() }, cluster.heartbeat).catch(() => {})
   }
 
-  /**
-   * False for a heartbeat after this process has stood still: what the others said meanwhile is still to be read. Not twice
-   * in a row: one that is always late must judge nevertheless.
-   */
-  #awake(now: number): boolean {
-    const { heartbeat } = this.#options.cluster
-    if (this.#stalledAt !== undefined) {
-      if (now - this.#stalledAt < heartbeat) return false
-      this.#stalledAt = undefined
-      return true
-    }
-    if (now - this.#lastBeat <= 2 * heartbeat) return true
-    this.#stalledAt = now
-    return false
-  }
-
   /** To all: here we are. */
   #hello(): Promise<void> {
-    const { clock, cluster } = this.#options
     this.#saidHello = true
-    return this.#sendSign(this.#helloWith(this.#introductions.askAll(clock.now())), cluster.ackTimeout)
+    return this.#sendSign(this.#handshake.hello(), this.#options.cluster.ackTimeout)
   }
 
   #helloAgain(): void {
     this.#hello().catch((error: unknown) => this.#options.told.failed('hello', asSignalboxError(error, 'BUS_DOWN')))
   }
 
-  /** To one whose epoch or destinations aren't known for sure; once per heartbeat. */
-  #question(instance: string): void {
-    const question = this.#introductions.ask(instance, this.#options.clock.now(), this.#peers.get(instance)?.sequence)
-    if (question !== undefined) this.#sendTo(instance, this.#helloWith(question))
-  }
-
-  #helloWith(question: number): Hello {
-    const { facts, destinations } = this.#options
-    return { kind: 'hello', question, facts: facts(), destinations: destinations(), ...this.#states() }
-  }
-
-  #welcome(instance: string, question: number): void {
-    const { facts, destinations, holds } = this.#options
-    if (++this.#welcomes > BUS_WELCOMES) return
-    this.#sendTo(instance, {
-      kind: 'welcome',
-      question,
-      facts: facts(),
-      destinations: destinations(),
-      ...this.#states(),
-      holds: holds().slice(0, IDENTIFIERS_PER_FRAME),
-      sequence: this.sequence,
-    })
-  }
-
-  #states(): { readonly states?: readonly GivenState[] } {
-    const states = this.#options.states?.() ?? []
-    return states.length === 0 ? {} : { states: states.slice(0, IDENTIFIERS_PER_FRAME) }
-  }
-
   /** A frame whose return shows that we are on the bus. */
   #sendSign(payload: BusPayload, deadline: number): Promise<void> {
     const sent = this.#sender.toAll(payload, deadline)
-    this.#pulse.sent(this.sequence, this.#options.clock.now())
+    this.#presence.sent(this.sequence)
     return sent
   }
 
@@ -453,7 +380,7 @@ export class BusMember {
     try {
       frame = decodeBusFrame(bytes, channel, this.#options.cluster.secret)
     } catch (thrown) {
-      return this.#stranger(claimedName(bytes), asSignalboxError(thrown).message)
+      return this.#doubts.stranger(bytes, asSignalboxError(thrown).message)
     }
     if (frame.header.instance === this.#options.cluster.instance) return this.#ofOurName(channel, frame)
     if (channel === this.#sender.frames) this.#forAll(frame)
@@ -462,7 +389,7 @@ export class BusMember {
 
   #resubscribed(): void {
     if (this.#phase === 'closed') return
-    this.#doubt('the subscription to the bus was made anew')
+    this.#doubts.doubt('the subscription to the bus was made anew')
     if (this.#phase === 'joined' || this.#saidHello) this.#helloAgain()
   }
 
@@ -472,12 +399,12 @@ export class BusMember {
       if (channel === this.#sender.frames) this.#ownReturned(header)
       return
     }
-    if (channel === this.#sender.frames) return this.#twinHeard()
+    if (channel === this.#sender.frames) return this.#doubts.twin()
     const payload = this.#read(header, body)
     if (payload?.kind === 'hello') {
       // Who was here first stays; of two that come at once, the one that started first.
       const elder = this.#phase === 'joined' || this.#options.epoch < header.epoch
-      if (elder) this.#welcome(header.instance, payload.question)
+      if (elder) this.#handshake.welcome(header.instance, payload.question)
     } else if (payload?.kind === 'welcome' && payload.question === this.#probe) {
       this.#twin = true
       this.#progress()
@@ -485,24 +412,12 @@ export class BusMember {
   }
 
   #ownReturned({ sequence, kind }: BusHeader): void {
-    const { clock, told } = this.#options
-    this.#pulse.heard(sequence)
-    const now = clock.now()
-    if (this.#up || !this.#pulse.beats(now)) return
-    this.#up = true
+    if (!this.#presence.returned(sequence)) return
     if (this.#phase === 'joining') return this.#progress()
-    told.up((now - this.#downSince) / 1000)
-    this.#doubt('this instance was off the bus')
+    this.#options.told.up(this.#presence.awaySeconds)
+    this.#doubts.doubt('this instance was off the bus')
     // A hello that has come back has just been heard by everybody.
     if (kind !== 'hello') this.#helloAgain()
-  }
-
-  /** What another says under our name nobody can follow. While joining it may be a late word of our own former life. */
-  #twinHeard(): void {
-    if (this.#phase !== 'joined') return
-    this.#doubt('somebody else sends under our name', true)
-    const times = this.#standing.times('twin')
-    if (times !== undefined) this.#options.told.twin(times)
   }
 
   #forAll({ header, body }: BusFrame): void {
@@ -511,29 +426,26 @@ export class BusMember {
     const { peer, continuity, returned } = this.#peers.follow(header, clock.now())
     if (continuity === 'repeated') {
       this.#counters.repeated++
-      return this.#question(instance)
+      return this.#handshake.question(instance)
     }
-    if (continuity !== 'next') {
-      this.#missed(continuity)
-      this.#doubt(WHY[continuity](instance), continuity === 'new')
-    }
+    if (continuity !== 'next') this.#doubts.missed(instance, continuity)
     if (continuity === 'older' || peer === undefined) {
       // If it is there it is told who we are, and tells who it is.
       const payload = header.kind === 'hello' ? this.#read(header, body) : undefined
-      if (payload?.kind === 'hello') this.#welcome(instance, payload.question)
-      return this.#question(instance)
+      if (payload?.kind === 'hello') this.#handshake.welcome(instance, payload.question)
+      return this.#handshake.question(instance)
     }
     if (returned && peer.proven) told.joined(instance)
     const payload = this.#read(header, body)
     if (payload === undefined) return
     switch (payload.kind) {
       case 'hello':
-        this.#welcome(instance, payload.question)
-        if (peer.proven) this.#introduce(peer, payload)
-        else this.#question(instance)
+        this.#handshake.welcome(instance, payload.question)
+        if (peer.proven) this.#handshake.introduce(peer, payload)
+        else this.#handshake.question(instance)
         return
       case 'heartbeat':
-        return this.#heartbeat(peer, payload.facts)
+        return this.#handshake.heartbeat(peer, payload.facts)
       case 'bye':
         this.#peers.left(instance)
         this.#acknowledgements.left(instance)
@@ -553,7 +465,7 @@ export class BusMember {
       case 'query':
       case 'answer':
       case 'acknowledge':
-        return this.#invalid(`a frame of kind ${payload.kind} was sent to all`)
+        return this.#doubts.invalid(`a frame of kind ${payload.kind} was sent to all`)
     }
   }
 
@@ -563,9 +475,9 @@ export class BusMember {
     if (payload === undefined) return
     switch (payload.kind) {
       case 'hello':
-        this.#welcome(instance, payload.question)
+        this.#handshake.welcome(instance, payload.question)
         // Whoever asks us is there, though we may never have heard it.
-        if (this.#peers.get(instance)?.proven !== true) this.#question(instance)
+        if (this.#peers.get(instance)?.proven !== true) this.#handshake.question(instance)
         return
       case 'welcome':
         return this.#welcomeFrom(header, payload)
@@ -591,7 +503,7 @@ export class BusMember {
       case 'drain':
       case 'invalidate':
       case 'invalidate-all':
-        return this.#invalid(`a frame of kind ${payload.kind} was sent to one`)
+        return this.#doubts.invalid(`a frame of kind ${payload.kind} was sent to one`)
     }
   }
 
@@ -601,26 +513,21 @@ export class BusMember {
       if (header.kind === undefined) throw new SignalboxError('FRAME_INVALID', 'a bus frame has an unknown kind')
       return readPayload(header.kind, body.payload)
     } catch (thrown) {
-      this.#invalid(asSignalboxError(thrown).message)
+      this.#doubts.invalid(asSignalboxError(thrown).message)
       return undefined
     }
   }
 
   #welcomeFrom(header: BusHeader, welcome: Welcome): void {
     const { instance } = header
-    const now = this.#options.clock.now()
-    const asked = this.#introductions.answered(instance, welcome.question, now)
-    if (asked === undefined) {
+    const known = this.#handshake.answered(header, welcome)
+    if (known === 'unasked') {
       this.#counters.repeated++
       return
     }
-    const known = this.#peers.proven(header, welcome.sequence, now, asked)
-    if (known === undefined) return this.#doubt(WHY.untracked(instance))
-    if (known.missed !== undefined) {
-      this.#missed(known.missed)
-      this.#doubt(WHY[known.missed](instance))
-    }
-    this.#introduce(known.peer, welcome)
+    if (known === 'untracked') return this.#doubts.missed(instance, known)
+    if (known.missed !== undefined) this.#doubts.missed(instance, known.missed)
+    this.#handshake.introduce(known.peer, welcome)
     if (this.#phase === 'joining') {
       this.#welcomed.set(instance, welcome.holds)
       return this.#progress()
@@ -628,30 +535,9 @@ export class BusMember {
     for (const hold of welcome.holds) this.#obeyHold({ kind: 'hold', ...hold })
   }
 
-  #introduce(peer: Peer, { facts, destinations, states }: Hello | Welcome): void {
-    if (states !== undefined) this.#options.adopt?.(states)
-    const first = peer.facts === undefined
-    peer.destinations = new Set(destinations)
-    if (first) this.#options.told.joined(peer.instance)
-    this.#compare(peer, facts)
-  }
-
-  #heartbeat(peer: Peer, facts: InstanceFacts): void {
-    // What is not known of it, or has changed since, is asked for.
-    if (!peer.proven || peer.facts === undefined || peer.facts.digest !== facts.digest) this.#question(peer.instance)
-    if (peer.facts !== undefined) this.#compare(peer, facts)
-  }
-
-  #compare(peer: Peer, facts: InstanceFacts): void {
-    const differs = facts.digest !== this.#options.facts().digest
-    if (differs && !peer.differs) this.#options.told.differs(peer.instance)
-    peer.differs = differs
-    peer.facts = facts
-  }
-
   /** Not confirmed, so that its sender names us; it may be a recording of its last life. */
   #refuse(change: Change, instance: string): void {
-    this.#question(instance)
+    this.#handshake.question(instance)
     this.#options.told.failed(change.kind, new SignalboxError('FRAME_INVALID', `peer ${instance} has not answered yet whether it is there`))
   }
 
@@ -696,37 +582,5 @@ export class BusMember {
       .then((list) => this.#sendTo(instance, { kind: 'answer', question, list }))
       .catch((error: unknown) => told.failed('query', asSignalboxError(error)))
       .finally(() => this.#answering--)
-  }
-
-  // ---- doubt ----
-
-  #missed(continuity: Continuity | 'rewound'): void {
-    const counts = continuity === 'gap' || continuity === 'restarted' || continuity === 'unheard' || continuity === 'rewound'
-    if (counts && this.#phase !== 'joining') this.#counters.gaps++
-  }
-
-  #stranger(name: string | undefined, reason: string): void {
-    this.#counters.invalid++
-    const status = this.#strangers.heard(name, reason, this.#options.clock.wall())
-    const times = this.#standing.times('strangers')
-    if (times !== undefined) this.#options.told.strangers(status, times)
-    this.#doubt(reason, true)
-  }
-
-  #invalid(reason: string): void {
-    this.#counters.invalid++
-    this.#doubt(reason)
-  }
-
-  /**
-   * Once per turn of the event loop: what comes in one piece was sent before any cache could have asked again after the
-   * first doubt, so that one doubt covers it all; and a flood of frames must not become a flood of messages to the workers.
-   */
-  #doubt(reason: string, quiet = false): void {
-    if (this.#phase !== 'joined' || this.#doubted === 'loudly' || (quiet && this.#doubted === 'quietly')) return
-    if (this.#doubted === 'no') queueMicrotask(() => (this.#doubted = 'no'))
-    this.#doubted = quiet ? 'quietly' : 'loudly'
-    this.#counters.doubts++
-    this.#options.doubt(reason, quiet)
   }
 }
