@@ -1,6 +1,6 @@
 /**
  * `signalbox check FILE`: says whether a configuration would start, with every mistake on a line of its own, the
- * mapping file's included, or a summary of what it would do. Binds nothing and connects to nobody.
+ * mapping file's included, or a summary of what it would do. Binds nothing, and connects to nobody unless asked to probe.
  */
 import type { Config, DestinationConfig, ListenerConfig } from '../config/config.ts'
 import type { Environment } from '../config/environment.ts'
@@ -11,14 +11,16 @@ import { checkMapping } from './check-mapping.ts'
 /**
  * @param out takes the summary, line by line (each with its line break)
  * @param err takes mistakes and warnings
- * @returns the exit status: 0 sound, 2 not
+ * @param options `probe`: then every destination is asked what it can do
+ * @returns the exit status: 0 sound, 2 not; 1: a destination couldn't be asked, or can't do what is claimed
  */
 export async function check(
   path: string,
   env: Environment,
   out: (text: string) => void,
   err: (text: string) => void,
-): Promise<0 | 2> {
+  options: { readonly probe?: boolean } = {},
+): Promise<0 | 1 | 2> {
   const loaded = await loadConfig(path, env)
   if (!loaded.ok) {
     const count = loaded.mistakes.length
@@ -35,7 +37,7 @@ export async function check(
   }
   out(`${path}: ok\n`)
   for (const line of summary(loaded.config)) out(`  ${line}\n`)
-  return 0
+  return options.probe === true ? (await import('./probe.ts')).probe(loaded.config, out) : 0
 }
 
 /** What the configuration amounts to, one thing a line. No secret is part of it. */

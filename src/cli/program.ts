@@ -10,6 +10,11 @@ import { addOperatorCommands } from './operate.ts'
 
 const out = (text: string): void => void process.stdout.write(text)
 const err = (text: string): void => void process.stderr.write(text)
+/** Until everything has gone out, or nobody takes it any more: the process ends right after. */
+const flushed = (stream: NodeJS.WriteStream): Promise<void> =>
+  new Promise((resolve) => {
+    stream.once('error', () => resolve()).write('', () => resolve())
+  })
 
 /** Runs the command that `args` names. Resolves with the exit status. */
 export async function program(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
@@ -51,11 +56,12 @@ Exit statuses: 0 done, 1 refused or failed, 2 wrong usage or configuration.`,
     .command('check')
     .description('say everything that is wrong with a configuration, or what it would do')
     .argument('[file]', 'configuration file (default: $PROXY_CONFIG)')
-    .addHelpText('after', '\nExample:\n  signalbox check /etc/signalbox/mail.toml && systemctl reload signalbox')
-    .action(async (file: string | undefined, _options, command: Command) => {
+    .option('--probe', 'connect to every destination and hold what is advertised against what it can do')
+    .addHelpText('after', '\nExamples:\n  signalbox check /etc/signalbox/mail.toml && systemctl reload signalbox\n  signalbox check --probe /etc/signalbox/mail.toml')
+    .action(async (file: string | undefined, options: { probe?: boolean }, command: Command) => {
       const path = file ?? env['PROXY_CONFIG']
       if (path === undefined) command.error('error: no configuration file: name one, or set PROXY_CONFIG')
-      status = await (await import('./check.ts')).check(path, env, out, err)
+      status = await (await import('./check.ts')).check(path, env, out, err, options)
     })
   root
     .command('demo')
@@ -80,5 +86,7 @@ Exit statuses: 0 done, 1 refused or failed, 2 wrong usage or configuration.`,
     if (!(thrown instanceof CommanderError)) throw thrown
     // Help and version that were asked for end with 0; everything else is wrong usage.
     return thrown.exitCode === 0 ? 0 : 2
+  } finally {
+    await Promise.all([flushed(process.stdout), flushed(process.stderr)])
   }
 }

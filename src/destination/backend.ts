@@ -14,6 +14,8 @@ export type ReplayOutcome =
   | { readonly kind: 'challenge'; readonly challenge: Buffer }
 
 export interface Backend {
+  /** What the backend says it can do, as written; empty where there is no login, and once one was decided. */
+  readonly capabilities: readonly string[]
   /** One login, within server.backend_timeout. Rejects with a SignalboxError of side backend. */
   replay(login: Login): Promise<ReplayOutcome>
   /** The client's answer to a challenge. */

@@ -83,6 +83,10 @@ export class DialledBackend implements Backend, BackendPort {
     })
   }
 
+  get capabilities(): readonly string[] {
+    return this.#dialogue?.capabilities ?? []
+  }
+
   /** TLS, greeting, capabilities. Rejects with a SignalboxError, or the reason of `halt`; the socket is closed then. */
   establish(halt: Halt): Promise<void> {
     if (halt.reason !== undefined) this.destroy()

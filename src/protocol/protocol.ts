@@ -6,7 +6,7 @@
  *
  * Adding a protocol: a folder with an object that implements LoginProtocol, and a line in registry.ts.
  */
-import type { CapabilitiesConfig, ListenerConfig, Mechanism, ProtocolName } from '../config/config.ts'
+import type { CapabilitiesConfig, DialogueProtocol, ListenerConfig, Mechanism, ProtocolName } from '../config/config.ts'
 import type { SignalboxError } from '../errors.ts'
 
 /** Name and secret as the client presented them. Lives between preauth and replay only. */
@@ -203,14 +203,30 @@ export interface PreauthFactory {
   readonly tooBusy: Buffer
 }
 
+/**
+ * What a protocol's clients are told before a login, held against what a backend says it can do. Names are compared in
+ * upper case; what is the proxy's own to say (TLS, mechanisms) is not among them.
+ */
+export interface Claims {
+  /** The configuration's key for them. */
+  readonly key: string
+  /** What the configuration tells clients that the backend behind it must be able to do. */
+  claimed(capabilities: CapabilitiesConfig): readonly string[]
+  /** The same of a backend, as written there. */
+  offered(capabilities: readonly string[]): readonly string[]
+  /** The mechanisms that a backend offers, in upper case; `password` stands for a login command of the protocol's own. */
+  mechanisms(capabilities: readonly string[]): readonly string[]
+}
+
 /** A protocol in which the client logs in with the proxy: a dialogue on either leg, then the bridge. */
 export interface LoginProtocol {
   readonly kind: 'login'
-  readonly name: ProtocolName
+  readonly name: DialogueProtocol
   /** Makes the fixed answers of a listener. */
   prepare(profile: ListenerProfile): PreauthFactory
   /** Opens the dialogue with a backend. */
   backend(port: BackendPort, options: BackendOptions): BackendDialogue
+  readonly claims: Claims
 }
 
 /** A protocol that is bridged whole and unread, to one destination for all: no login, no account. */

@@ -8,10 +8,11 @@ import { spawn } from '../../src/actor/actor.ts'
 import type { ListenerConfig, ServerConfig } from '../../src/config/config.ts'
 import type { Backend, DialRequest, ReplayOutcome } from '../../src/destination/backend.ts'
 import { SignalboxError } from '../../src/errors.ts'
+import { imapClaims } from '../../src/protocol/imap/claims.ts'
 import { Counters } from '../../src/observe/counters.ts'
 import type { Login, Preauth, PreauthPort, LoginProtocol, Refusal } from '../../src/protocol/protocol.ts'
 import { Session } from '../../src/session/session.ts'
-import type { LoginFacts, SessionClosed, SessionServices } from '../../src/session/session.ts'
+import type { LoginFacts, SessionClosed, SessionProfile, SessionServices } from '../../src/session/session.ts'
 import { Sessions } from '../../src/session/sessions.ts'
 import type { SessionsMessage } from '../../src/session/sessions.ts'
 import type { InboundTls } from '../../src/tls/inbound.ts'
@@ -126,6 +127,7 @@ export class FewWords implements Preauth {
 
 /** A dial that the session began. */
 export class FakeBackend implements Backend {
+  readonly capabilities = []
   readonly request: DialRequest
   readonly pair: SocketPair
   logins: string[] = []
@@ -238,6 +240,8 @@ export interface RigOptions {
   readonly resolver?: ScriptedOptions
   readonly preauth?: (port: PreauthPort) => Preauth
   readonly services?: Partial<SessionServices>
+  /** Instead of the protocol of a few words: what is bridged whole. */
+  readonly profile?: (listener: ListenerConfig) => SessionProfile
 }
 
 const NO_TLS: InboundTls = {
@@ -260,6 +264,7 @@ export async function sessionRig(options: RigOptions = {}): Promise<SessionRig> 
   const protocol: LoginProtocol = {
     kind: 'login',
     name: 'imap',
+    claims: imapClaims,
     prepare: () => ({ open: (port) => new FewWords(port), tooBusy: Buffer.alloc(0) }),
     backend: () => {
       throw new SignalboxError('INTERNAL', 'the dialer of this test has no dialogue')
@@ -318,7 +323,7 @@ export async function sessionRig(options: RigOptions = {}): Promise<SessionRig> 
   const listener = testListener(options.listener)
   const connection = { socket: pair.near, id: 's1', number: 1, clientAddress: '192.0.2.7', clientPort: 5, localAddress: '127.0.0.1', localPort: 6 }
   const factory = { open: options.preauth ?? ((port: PreauthPort) => new FewWords(port)), tooBusy: Buffer.alloc(0) }
-  const session = new Session(connection, { listener, protocol, factory }, services)
+  const session = new Session(connection, options.profile?.(listener) ?? { listener, protocol, factory }, services)
   const rig: SessionRig = {
     client: pair.far,
     near: pair.near,

@@ -8,6 +8,7 @@ import { TLSSocket, createSecureContext, type SecureContextOptions } from 'node:
 import type { DestinationConfig, LegConfig, ServerConfig } from '../../src/config/config.ts'
 import type { DialRequest } from '../../src/destination/backend.ts'
 import { SignalboxError } from '../../src/errors.ts'
+import { imapClaims } from '../../src/protocol/imap/claims.ts'
 import type { ClientAnnouncement, BackendDialogue, BackendOptions, BackendPort, Login, LoginProtocol } from '../../src/protocol/protocol.ts'
 
 class TalkDialogue implements BackendDialogue {
@@ -62,6 +63,7 @@ class TalkDialogue implements BackendDialogue {
 export const talk: LoginProtocol = {
   kind: 'login',
   name: 'imap',
+  claims: imapClaims,
   prepare() {
     throw new SignalboxError('INTERNAL', 'talk has no client side')
   },

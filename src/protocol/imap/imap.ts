@@ -4,6 +4,7 @@
  */
 import type { LoginProtocol, PreauthFactory } from '../protocol.ts'
 import { ImapBackend } from './backend.ts'
+import { imapClaims } from './claims.ts'
 import { prepareListener } from './listener.ts'
 import { ImapPreauth } from './preauth.ts'
 import { LINES } from './replies.ts'
@@ -19,4 +20,5 @@ export const imap: LoginProtocol = {
     }
   },
   backend: (port, options) => new ImapBackend(port, options),
+  claims: imapClaims,
 }

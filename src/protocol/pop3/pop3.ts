@@ -4,6 +4,7 @@
  */
 import type { LoginProtocol, PreauthFactory } from '../protocol.ts'
 import { Pop3Backend } from './backend.ts'
+import { pop3Claims } from './claims.ts'
 import { prepareListener } from './listener.ts'
 import { Pop3Preauth } from './preauth.ts'
 import { LINES } from './replies.ts'
@@ -19,4 +20,5 @@ export const pop3: LoginProtocol = {
     }
   },
   backend: (port, options) => new Pop3Backend(port, options),
+  claims: pop3Claims,
 }

@@ -4,6 +4,7 @@
  */
 import type { LoginProtocol, PreauthFactory } from '../protocol.ts'
 import { SubmissionBackend } from './backend.ts'
+import { submissionClaims } from './claims.ts'
 import { prepareListener } from './listener.ts'
 import { SubmissionPreauth } from './preauth.ts'
 import { LINES } from './replies.ts'
@@ -19,4 +20,5 @@ export const submission: LoginProtocol = {
     }
   },
   backend: (port, options) => new SubmissionBackend(port, options),
+  claims: submissionClaims,
 }
