@@ -110,13 +110,14 @@ async function batch(terminal: Terminal, client: Client, accounts: readonly stri
     }
     answered++
     const account = left.has(identifier) ? identifier : (accounts.find((one) => one.toLowerCase() === identifier.toLowerCase()) ?? identifier)
-    if (line['error'] === undefined) {
+    const error = line['error']
+    if (error === undefined) {
       outcome.done++
       left.delete(account)
     } else outcome.failed++
     progress.at(outcome.done + outcome.failed)
     if (options.json === true) await write(terminal.stdout, `${JSON.stringify(line)}\n`)
-    else if (line['error'] !== undefined) await write(terminal.stderr, `${plain(identifier)}: ${plain(String(line['error']))}\n`)
+    else if (typeof error === 'string') await write(terminal.stderr, `${plain(identifier)}: ${plain(error)}\n`)
     await warnUnconfirmed(terminal, line)
   }
   return answered < accounts.length ? (why ?? 'the instance ended its answer before its time') : undefined

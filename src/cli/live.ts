@@ -1,6 +1,6 @@
 /** What is running: sessions, destinations, the fleet; looked at, and the acts of an operator on them. */
-import { showAll, showList } from './show.ts'
-import { askAndShow } from './talk.ts'
+import { showList } from './show.ts'
+import { askAndShow, objects } from './talk.ts'
 import type { Status, TalkOptions } from './talk.ts'
 import { plain } from './terminal.ts'
 import type { Terminal } from './terminal.ts'
@@ -19,17 +19,27 @@ export interface SessionsOptions extends TalkOptions {
   readonly limit?: number
 }
 
+const SESSION = ['account', 'protocol', 'destination', 'client', 'since', 'bytes_in', 'bytes_out', 'instance']
+
 export function sessions(terminal: Terminal, options: SessionsOptions): Promise<Status> {
   const { account: identifier, destination, limit } = options
   return askAndShow(terminal, options, { method: 'GET', path: '/sessions', query: { identifier, destination, limit } }, (json) => {
-    const { sessions: listed, ...facts } = json
-    const rest = Object.fromEntries(Object.entries(facts).filter(([, value]) => value !== null && !(Array.isArray(value) && value.length === 0)))
-    return `${showList(listed)}${Object.keys(rest).length === 0 ? '' : `\n${showAll(rest)}`}`
+    const shown = objects(json['sessions']).length
+    const more = typeof json['total'] === 'number' && json['total'] > shown ? `\n${shown} of ${json['total']}; --limit shows more\n` : ''
+    return `${showList(json['sessions'], SESSION)}${more}${unanswered(json)}`
   })
 }
 
 export function sessionsSummary(terminal: Terminal, options: TalkOptions): Promise<Status> {
-  return askAndShow(terminal, options, { method: 'GET', path: '/sessions/summary' }, showAll)
+  return askAndShow(terminal, options, { method: 'GET', path: '/sessions/summary' }, (json) => {
+    return `${showList(json['counts'])}${typeof json['total'] === 'number' ? `\n${json['total']} in all\n` : ''}${unanswered(json)}`
+  })
+}
+
+/** Peers whose sessions are missing here. */
+function unanswered(json: Json): string {
+  const missing = Array.isArray(json['unanswered']) ? json['unanswered'].filter((name) => typeof name === 'string') : []
+  return missing.length === 0 ? '' : `\nwithout ${plain(missing.join(', '))}, which did not answer\n`
 }
 
 export function sessionsDrain(terminal: Terminal, destination: string, options: TalkOptions & { readonly over?: string }): Promise<Status> {
@@ -44,8 +54,9 @@ export function destinationReset(terminal: Terminal, destination: string, option
   return askAndShow(terminal, options, { method: 'POST', path: '/destinations/reset', query: { destination } }, result)
 }
 
-export function destinationState(terminal: Terminal, destination: string, state: string, options: TalkOptions): Promise<Status> {
-  return askAndShow(terminal, options, { method: 'PUT', path: '/destinations/state', query: { destination, state } }, result)
+export function destinationState(terminal: Terminal, destination: string, state: string, options: TalkOptions & { readonly over?: string }): Promise<Status> {
+  const query = { destination, state, over: options.over }
+  return askAndShow(terminal, options, { method: 'PUT', path: '/destinations/state', query }, result)
 }
 
 export function fleet(terminal: Terminal, options: TalkOptions): Promise<Status> {

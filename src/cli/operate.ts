@@ -144,9 +144,11 @@ function addLive(root: Command, terminal: Terminal, ended: (status: number) => v
   )
   talking(destinations.command('state').description('take a destination out by hand, or in again').argument('<destination>').argument('<state>', 'up, drain or down'), [
     'signalbox destinations state old drain',
-  ]).action(async (destination: string, state: string, _: TalkOptions, command: Command) => {
-    ended(await (await live()).destinationState(terminal, destination, state, command.optsWithGlobals()))
-  })
+  ])
+    .option('--over <duration>', 'with drain: end its sessions over this time, such as 30s')
+    .action(async (destination: string, state: string, _: TalkOptions, command: Command) => {
+      ended(await (await live()).destinationState(terminal, destination, state, command.optsWithGlobals()))
+    })
   const fleet = talking(root.command('fleet').description('the instances, as one of them sees them'), ['signalbox fleet', 'signalbox fleet forget mx2']).action(
     async (options: TalkOptions) => ended(await (await live()).fleet(terminal, options)),
   )

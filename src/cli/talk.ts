@@ -21,7 +21,9 @@ export type Status = 0 | 1 | 2
 export async function failed(terminal: Terminal, thrown: unknown): Promise<Status> {
   if (!(thrown instanceof SignalboxError)) throw thrown
   // Who closes the pipe has seen enough.
-  if (terminal.stdout.errored === null) await write(terminal.stderr, `signalbox: ${thrown.message}\n`)
+  const { cause } = thrown
+  const seenEnough = thrown.code === 'CLIENT_CLOSED' && cause instanceof Error && 'code' in cause && cause.code === 'EPIPE'
+  if (!seenEnough) await write(terminal.stderr, `signalbox: ${thrown.message}\n`)
   return thrown.code === 'CONFIG_INVALID' ? 2 : 1
 }
 

@@ -47,7 +47,7 @@ describe('the mappings as a whole, over the management API', () => {
         assert.equal(pages, 3)
         break
       }
-      query = `?cursor=${encodeURIComponent(String(json.cursor))}`
+      query = `?cursor=${encodeURIComponent(typeof json.cursor === 'string' ? json.cursor : '')}`
     }
     assert.deepEqual(seen, [...api.operations.mappings].map(([identifier, destination]) => ({ identifier, destination })))
   })
@@ -117,7 +117,7 @@ describe('the mappings as a whole, over the management API', () => {
 
   test('an export is made no faster than it is read, and not at all for a client that has gone', async () => {
     let given = 0
-    let ended = false
+    const end = Promise.withResolvers<void>()
     const { list } = api.operations.bulk
     Object.assign(api.operations.bulk, {
       list: async function* endless() {
@@ -127,7 +127,7 @@ describe('the mappings as a whole, over the management API', () => {
             yield { identifier: `user${given}`, destination: 'old' }
           }
         } finally {
-          ended = true
+          end.resolve()
         }
       },
     })
@@ -144,7 +144,7 @@ describe('the mappings as a whole, over the management API', () => {
         assert.ok(given < 20_000_000, 'it goes on although nobody reads')
       }
       socket.destroy()
-      while (!ended) await soon()
+      await end.promise
     } finally {
       Object.assign(api.operations.bulk, { list })
     }

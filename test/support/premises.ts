@@ -69,8 +69,15 @@ export class Premises implements AsyncDisposable {
 
   /** The sound configuration with these keys of these tables added. */
   config(tables: Readonly<Record<string, Table>> = {}): string {
+    const sound = this.tables()
+    for (const [name, keys] of Object.entries(tables)) sound[name] = { ...sound[name], ...keys }
+    return stringify(sound)
+  }
+
+  /** The sound configuration. */
+  tables(): Record<string, Table> {
     const listener = (port: number, tls: string): Table => ({ protocol: 'imap', bind: [`${this.host}:${port}`], tls })
-    const sound: Record<string, Table> = {
+    return {
       server: { threads: 2, shutdown_grace: '1s', log_format: 'json' },
       tls: { certificate: { test: { cert: this.at('cert.pem'), key: this.at('key.pem') } } },
       listener: { imaps: listener(this.imaps, 'implicit'), imap: listener(this.imap, 'starttls') },
@@ -81,8 +88,6 @@ export class Premises implements AsyncDisposable {
       mapping: { source: 'file', normalize: 'lowercase', file: { path: this.at('mappings') } },
       admin: { bind: `127.0.0.1:${this.management}`, tls: 'implicit', bearer_token_file: this.at('token') },
     }
-    for (const [name, keys] of Object.entries(tables)) sound[name] = { ...sound[name], ...keys }
-    return stringify(sound)
   }
 
   /** Starts it on these premises and waits for nothing. */

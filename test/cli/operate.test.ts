@@ -1,0 +1,199 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, before, beforeEach, describe, it } from 'node:test'
+import { promisify } from 'node:util'
+import { SignalboxError } from '../../src/errors.ts'
+import { CommandLine, finished } from '../support/command-line.ts'
+import type { Ran } from '../support/command-line.ts'
+import { TestManagement, testCertificate } from '../support/management.ts'
+import { makeTemporary } from '../support/temporary.ts'
+import type { Temporary } from '../support/temporary.ts'
+
+const run = promisify(execFile)
+
+describe('the commands for operators', { timeout: 120_000 }, () => {
+  let api: TestManagement
+  let directory: Temporary
+  let cli: CommandLine
+  /** How the instance is named on the command line. */
+  let there: string[]
+
+  before(async () => {
+    api = await TestManagement.start({ lockoutThreshold: 0 })
+    directory = await makeTemporary('cli')
+    const { cert } = await testCertificate()
+    await writeFile(join(directory.path, 'token'), `${api.token}\n`)
+    await writeFile(join(directory.path, 'wrong'), 'wrong\n')
+    await writeFile(join(directory.path, 'ca.pem'), cert)
+    cli = await CommandLine.make(directory.path, undefined)
+    there = ['--url', `https://localhost:${api.port}`, '--token-file', 'token', '--ca', 'ca.pem']
+  })
+  after(async () => {
+    await api.stop()
+    await directory.remove()
+  })
+  beforeEach(() => {
+    api.operations.mappings.clear()
+    api.operations.failure = undefined
+    api.operations.gate = Promise.resolve()
+    api.operations.confirmation = { workers: 2, workersExpected: 2, peers: [], bus: 'none' }
+  })
+
+  const ask = (...args: string[]): Promise<Ran> => cli.run(...args, ...there)
+
+  it('end with 0 and the result alone on standard output', async () => {
+    assert.deepEqual(await ask('mapping', 'put', 'Ann', 'new'), { code: 0, out: 'ann\tnew\n', err: '' })
+    const { code, out } = await ask('mapping', 'get', 'ann', '--json')
+    assert.deepEqual([code, JSON.parse(out).destination], [0, 'new'])
+  })
+
+  it('end with 1 and a sentence when the API refuses or nobody answers', async () => {
+    assert.deepEqual(await ask('mapping', 'put', 'ann', 'moon'), { code: 1, out: '', err: 'signalbox: destination: no destination "moon" is declared\n' })
+    api.operations.failure = new SignalboxError('SOURCE_UNAVAILABLE', 'the database is away')
+    assert.deepEqual(await ask('mapping', 'summary'), { code: 1, out: '', err: 'signalbox: the database is away\n' })
+    const wrong = await cli.run('fleet', ...there.with(3, 'wrong'))
+    assert.deepEqual([wrong.code, wrong.out], [1, ''])
+    assert.match(wrong.err, /the bearer token is not valid/)
+    const nobody = await cli.run('fleet', ...there.with(1, 'https://localhost:1'))
+    assert.equal(nobody.code, 1)
+    assert.match(nobody.err, /^signalbox: nobody answers at https:\/\/localhost:1 .*: is the instance running\?\n$/)
+  })
+
+  it('end with 2 on wrong usage and on anything wrong with what they are configured with', async () => {
+    const wrong: readonly (readonly [string[], RegExp])[] = [
+      [['mapping'], /Usage: signalbox mapping/],
+      [['mapping', 'put', 'ann'], /missing required argument 'destination'/],
+      [['mapping', 'list', '--limit', '0', ...there], /whole number from 1/],
+      [['mapping', 'import', 'none.tsv', ...there], /none\.tsv cannot be read/],
+      [['mapping', 'import', 'token', '--mode', 'both', ...there], /Allowed choices are merge, replace/],
+      [['cutover', '--to', 'new', ...there], /no account/],
+      [['fleet', '--colour'], /unknown option '--colour'/],
+      [['fleet'], /where is the instance\?/],
+      [['fleet', '--config', 'none.toml'], /none\.toml cannot be read/],
+      [['fleet', '--url', 'http://localhost', '--token-file', 'token'], /no https URL/],
+      [['fleet', '--url', 'https://localhost/x', '--token-file', 'token'], /nothing more/],
+      [['fleet', '--url', 'https://localhost', '--token-file', 'none'], /--token-file: none cannot be read/],
+      [['fleet', '--url', 'https://localhost', '--token-file', 'token', '--ca', 'none'], /--ca: none cannot be read/],
+      [['completion', 'csh'], /Allowed choices are bash, zsh, fish/],
+    ]
+    for (const [args, words] of wrong) {
+      const { code, err } = await cli.run(...args)
+      assert.equal(code, 2, `${args.join(' ')}: ${err}`)
+      assert.match(err, words)
+    }
+  })
+
+  it('send no token to a server whose certificate is not trusted', async () => {
+    const stranger = there.slice(0, 4)
+    const failures = api.lines.length
+    const { code, err } = await cli.run('fleet', ...stranger)
+    assert.equal(code, 1)
+    assert.match(err, /^signalbox: the certificate at https:\/\/localhost:\d+ is not trusted/)
+    assert.equal(api.lines.length, failures, 'no request came')
+    assert.equal((await cli.run('fleet', ...stranger, '--insecure')).code, 0)
+  })
+
+  it('name the peers that have not confirmed, and succeed', async () => {
+    api.operations.confirmation = { workers: 2, workersExpected: 2, peers: [{ instance: 'mx2', acknowledged: false }], bus: 'up' }
+    assert.deepEqual(await ask('mapping', 'put', 'ann', 'new'), { code: 0, out: 'ann\tnew\n', err: 'signalbox: in force here, not confirmed by mx2\n' })
+    api.operations.confirmation = { workers: 1, workersExpected: 2, peers: [], bus: 'none' }
+    assert.deepEqual(await ask('mapping', 'put', 'ann', 'new'), { code: 1, out: '', err: 'signalbox: committed, not confirmed\n' })
+  })
+
+  it('list page by page, as much as was asked for, and say that there is more', async () => {
+    for (let i = 0; i < 2_500; i++) api.operations.mappings.set(`u${String(i).padStart(4, '0')}`, 'new')
+    const all = await ask('mapping', 'list', '--limit', '3000')
+    assert.deepEqual([all.code, all.out.split('\n').length, all.err], [0, 2_501, ''])
+    const some = await ask('mapping', 'list', '--limit', '1001', '--json')
+    assert.equal(some.out.split('\n').length, 1_002)
+    assert.match(some.err, /there are more than 1001/)
+  })
+
+  it('import standard input as well as a file, name wrong lines, and leave out nothing', async () => {
+    const child = cli.start('mapping', 'import', '-', ...there)
+    const ran = finished(child)
+    for (let i = 0; i < 50; i++) child.stdin?.write(`user${i}\tnew\n`)
+    child.stdin?.end()
+    assert.deepEqual(await ran, { code: 0, out: 'imported: added 50, changed 0, removed 0, unchanged 0\n', err: '' })
+    await writeFile(join(directory.path, 'bad.tsv'), 'a\tnew\nb\n'.repeat(25))
+    const bad = await ask('mapping', 'import', 'bad.tsv')
+    assert.equal(bad.code, 1)
+    assert.match(bad.err, /^signalbox: 25 lines are wrong, nothing has changed\n {2}line 2: fewer than two fields\n[^]* {2}and 5 more\n$/)
+    assert.equal(api.operations.mappings.size, 50)
+    await writeFile(join(directory.path, 'big.tsv'), 'someone@example.org\told\n'.repeat(200_000))
+    assert.equal((await ask('mapping', 'import', 'big.tsv', '--dry-run')).out, 'would be imported: added 1, changed 0, removed 0, unchanged 0\n')
+  })
+
+  it('change nothing when an import is interrupted while it is being sent', async () => {
+    const child = cli.start('mapping', 'import', '-', ...there)
+    const ran = finished(child)
+    const timers = api.clock.pending
+    child.stdin?.write('a\tnew\n')
+    while (api.clock.pending <= timers) await new Promise((resolve) => setImmediate(resolve))
+    child.kill('SIGINT')
+    const { code, err } = await ran
+    assert.equal(code, 1)
+    assert.match(err, /interrupted while it was being sent: nothing has changed/)
+    assert.equal(api.operations.mappings.size, 0)
+  })
+
+  it('export to a file that is there only once it is whole', async () => {
+    api.operations.mappings.set('a', 'new')
+    assert.equal((await ask('mapping', 'export', '--output', 'out.tsv')).code, 0)
+    assert.equal(await readFile(join(directory.path, 'out.tsv'), 'utf8'), 'a\tnew\n')
+    const { list } = api.operations.bulk
+    Object.assign(api.operations.bulk, {
+      async *list() {
+        for (let i = 0; i < 10_000; i++) yield { identifier: `user${i}`, destination: 'old' }
+        throw new SignalboxError('SOURCE_UNAVAILABLE', 'the database went away')
+      },
+    })
+    try {
+      const broken = await ask('mapping', 'export', '--output', 'broken.tsv')
+      assert.equal(broken.code, 1)
+      assert.match(broken.err, /the export is not whole/)
+      await assert.rejects(readFile(join(directory.path, 'broken.tsv')), /ENOENT/)
+      await assert.rejects(readFile(join(directory.path, 'broken.tsv.partial')), /ENOENT/)
+      assert.equal((await ask('mapping', 'export')).code, 1)
+    } finally {
+      Object.assign(api.operations.bulk, { list })
+    }
+  })
+
+  it('end quietly when nobody reads on', async () => {
+    for (let i = 0; i < 50_000; i++) api.operations.mappings.set(`u${i}`, 'new')
+    const child = cli.start('mapping', 'list', '--limit', '50000', ...there)
+    let err = ''
+    child.stderr?.on('data', (chunk: Buffer) => (err += chunk.toString()))
+    if (child.stdout !== null) await once(child.stdout, 'data')
+    child.stdout?.destroy()
+    const [code] = await once(child, 'exit')
+    assert.deepEqual([code, err], [1, ''])
+  })
+
+  it('draw everything once where nobody watches', async () => {
+    const { code, out } = await ask('top')
+    assert.equal(code, 0)
+    assert.match(out, /^signalbox 0\.0\.0 {2}one {2}up 0m 12s {2}workers 2 {2}bus up {2}watch on\nconnections 5 /)
+    assert.match(out, /\nDESTINATION .*\nold .*\nnew .*\n/)
+    assert.match(out, /\nINSTANCE .*\none .*\ntwo .*\nthree .*\n/)
+    assert.ok(!out.includes('\u001b'))
+  })
+
+  it('complete in bash what is there, at each place', async () => {
+    const { out } = await cli.run('completion', 'bash')
+    const complete = async (...words: string[]): Promise<string[]> => {
+      const script = `${out}\nCOMP_WORDS=(signalbox ${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length}; _signalbox; printf '%s\\n' "\${COMPREPLY[@]}"`
+      return (await run('bash', ['-c', script])).stdout.split('\n').filter((word) => word !== '')
+    }
+    assert.deepEqual(await complete('ma'), ['mapping'])
+    assert.deepEqual(await complete('mapping', 'ex'), ['export'])
+    assert.deepEqual(await complete('mapping', 'import', '--m'), ['--mode'])
+    assert.deepEqual(await complete('fleet', '--url', 'https://x', 'fo'), ['forget'])
+    assert.deepEqual(await complete('cutover', '--fr'), ['--from'])
+    for (const shell of ['zsh', 'fish']) assert.match((await cli.run('completion', shell)).out, /cutover/)
+  })
+})
