@@ -3,9 +3,10 @@ import { writeFile } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { createConnection, type Connection, type ConnectionOptions } from 'mysql2/promise'
+import { databaseUrl, PASSWORD, USER } from './database-account.ts'
 import { freePort } from './ports.ts'
 import { findProgram, programPath } from './programs.ts'
-import { runProgram, ServerProcess } from './server-process.ts'
+import { runProgram, ServerProcess, startedWhole } from './server-process.ts'
 import { soon } from './soon.ts'
 import { makeTemporary, type Temporary } from './temporary.ts'
 
@@ -13,10 +14,6 @@ export interface MariadbOptions {
   /** PEM texts; the server then offers TLS. */
   readonly tls?: { readonly cert: string; readonly key: string; readonly ca: string }
 }
-
-const USER = 'signalbox'
-/** Not a secret: it is the server's for the length of a test. */
-const PASSWORD = 'p@ss/w:rd'
 
 export class MariadbServer implements AsyncDisposable {
   readonly port: number
@@ -53,14 +50,7 @@ export class MariadbServer implements AsyncDisposable {
       }
     }
     const server = new MariadbServer(port, temporary, new ServerProcess({ program, args, port }))
-    try {
-      await server.start()
-      await server.#makeUser(socket)
-      return server
-    } catch (error) {
-      await server[Symbol.asyncDispose]()
-      throw error
-    }
+    return startedWhole(server, () => server.#makeUser(socket))
   }
 
   async #makeUser(socket: string): Promise<void> {
@@ -74,7 +64,7 @@ export class MariadbServer implements AsyncDisposable {
 
   /** `parameters`: "sslmode=…" */
   url(parameters = '', port = this.port): string {
-    return `mysql://${USER}:${encodeURIComponent(PASSWORD)}@127.0.0.1:${port}/mail${parameters === '' ? '' : `?${parameters}`}`
+    return databaseUrl({ scheme: 'mysql', database: 'mail', port }, parameters)
   }
 
   get password(): string {

@@ -5,9 +5,10 @@
 import { chown, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Client } from 'pg'
+import { databaseUrl, PASSWORD, USER } from './database-account.ts'
 import { freePort } from './ports.ts'
 import { programPath } from './programs.ts'
-import { runProgram, ServerProcess, systemUser, type SystemUser } from './server-process.ts'
+import { runProgram, ServerProcess, startedWhole, systemUser, type SystemUser } from './server-process.ts'
 import { soon } from './soon.ts'
 import { makeTemporary, type Temporary } from './temporary.ts'
 
@@ -15,10 +16,6 @@ export interface PostgresOptions {
   /** PEM texts; the server then offers TLS. */
   readonly tls?: { readonly cert: string; readonly key: string }
 }
-
-const USER = 'signalbox'
-/** Not a secret: it is the server's for the length of a test. */
-const PASSWORD = 'p@ss/w:rd'
 
 export class PostgresServer implements AsyncDisposable {
   readonly port: number
@@ -52,20 +49,12 @@ export class PostgresServer implements AsyncDisposable {
       settings.push('ssl=on', `ssl_cert_file=${cert}`, `ssl_key_file=${key}`)
     }
     const args = ['-D', data, '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])]
-    const server = new PostgresServer(port, temporary, new ServerProcess({ program, args, port, user }))
-    try {
-      await server.start()
-      return server
-    } catch (error) {
-      await server[Symbol.asyncDispose]()
-      throw error
-    }
+    return startedWhole(new PostgresServer(port, temporary, new ServerProcess({ program, args, port, user })))
   }
 
   /** `parameters`: "sslmode=…" */
   url(parameters = '', port = this.port): string {
-    const query = parameters === '' ? '' : `?${parameters}`
-    return `postgres://${USER}:${encodeURIComponent(PASSWORD)}@127.0.0.1:${port}/postgres${query}`
+    return databaseUrl({ scheme: 'postgres', database: 'postgres', port }, parameters)
   }
 
   get password(): string {

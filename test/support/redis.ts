@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { programPath } from './programs.ts'
 import { freePort, freePorts } from './ports.ts'
-import { ServerProcess } from './server-process.ts'
+import { ServerProcess, startedWhole } from './server-process.ts'
 import { makeTemporary, type Temporary } from './temporary.ts'
 
 const START_MS = 15_000
@@ -45,14 +45,7 @@ export class RedisServer implements AsyncDisposable {
     }
     const args = [...file, '--bind', '127.0.0.1', '--dir', temporary.path, ...(await listenArgs(options, port, temporary.path))]
     args.push(...(options.args?.includes('--sentinel') === true ? [] : ['--save', '', '--appendonly', 'no']), ...(options.args ?? []))
-    const server = new RedisServer(port, temporary, args)
-    try {
-      await server.start()
-      return server
-    } catch (error) {
-      await server[Symbol.asyncDispose]()
-      throw error
-    }
+    return startedWhole(new RedisServer(port, temporary, args))
   }
 
   get url(): string {

@@ -64,6 +64,18 @@ export class ServerProcess {
   }
 }
 
+/** Starts what a test needs whole; when that fails, what there is of it goes. `further` comes once, after the first start. */
+export async function startedWhole<S extends AsyncDisposable & { start(): Promise<void> }>(server: S, further?: () => Promise<void>): Promise<S> {
+  try {
+    await server.start()
+    await further?.()
+    return server
+  } catch (error) {
+    await server[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
 /** A user of this system by name; undefined: there is none, or we aren't root and run everything as ourselves. */
 export function systemUser(name: string): SystemUser | undefined {
   if (process.getuid?.() !== 0) return undefined

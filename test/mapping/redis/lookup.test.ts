@@ -8,6 +8,7 @@ import { MAPPING_VALUE, REDIS_REPLY } from '../../../src/limits.ts'
 import { openRedisLookup, type RedisLookupOptions } from '../../../src/mapping/redis/lookup.ts'
 import type { MappingLookup } from '../../../src/mapping/source.ts'
 import { makeAuthority } from '../../support/certificates.ts'
+import { closedAfter } from '../../support/closing.ts'
 import { skipWithout } from '../../support/programs.ts'
 import { RedisServer } from '../../support/redis.ts'
 import { soon } from '../../support/soon.ts'
@@ -20,12 +21,7 @@ function options(url: string, more: Partial<RedisLookupOptions> = {}): RedisLook
   return { url, keyPrefix: 'route:', connections: 2, lookupTimeout: 5_000, clock: systemClock, log: new KeptLog(), ...more }
 }
 
-/** Closed at the end of the test, however it ends. */
-async function opened(t: TestContext, how: RedisLookupOptions): Promise<MappingLookup> {
-  const lookup = await openRedisLookup(how)
-  t.after(() => lookup.close())
-  return lookup
-}
+const opened = (t: TestContext, how: RedisLookupOptions): Promise<MappingLookup> => closedAfter(t, openRedisLookup(how))
 
 function coded(code: ErrorCode): (error: unknown) => boolean {
   return (error) => {

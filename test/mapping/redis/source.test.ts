@@ -6,6 +6,7 @@ import { openRedisLookup } from '../../../src/mapping/redis/lookup.ts'
 import { openRedisSource, type RedisSource, type RedisSourceOptions } from '../../../src/mapping/redis/source.ts'
 import type { Mapping } from '../../../src/mapping/source.ts'
 import { hasCode } from '../../conformance/mapping-source.ts'
+import { closedAfter } from '../../support/closing.ts'
 import { skipWithout } from '../../support/programs.ts'
 import { RedisServer, startRedisCluster, startRedisGroup } from '../../support/redis.ts'
 import { soon } from '../../support/soon.ts'
@@ -14,8 +15,8 @@ import { TcpProxy } from '../../support/tcp-proxy.ts'
 
 const skip = skipWithout('redis-server')
 
-async function opened(t: TestContext, url: string, more: Partial<RedisSourceOptions> = {}): Promise<RedisSource> {
-  const source = await openRedisSource({
+function opened(t: TestContext, url: string, more: Partial<RedisSourceOptions> = {}): Promise<RedisSource> {
+  return closedAfter(t, openRedisSource({
     url,
     keyPrefix: 'route:',
     lookupTimeout: 2_000,
@@ -25,9 +26,7 @@ async function opened(t: TestContext, url: string, more: Partial<RedisSourceOpti
     heartbeat: 200,
     waitReplicas: 0,
     ...more,
-  })
-  t.after(() => source.close())
-  return source
+  }))
 }
 
 async function all(mappings: AsyncIterable<Mapping>): Promise<Mapping[]> {
@@ -135,15 +134,14 @@ describe('replication', { skip }, () => {
   test('sentinels: after a failover lookups, writes and the watch are at the new primary', async (t) => {
     await using group = await startRedisGroup()
     const source = await opened(t, group.url, { watch: true, waitReplicas: 1 })
-    const lookup = await openRedisLookup({
+    const lookup = await closedAfter(t, openRedisLookup({
       url: group.url,
       keyPrefix: 'route:',
       lookupTimeout: 2_000,
       clock: systemClock,
       log: new KeptLog(),
       connections: 2,
-    })
-    t.after(() => lookup.close())
+    }))
     const heard: string[] = []
     const doubts: string[] = []
     source.onChange((change) => {
@@ -187,15 +185,14 @@ describe('a cluster', { skip }, () => {
     assert.deepEqual(new Map(await source.summary()), new Map([['d0', 1_000], ['d1', 1_000], ['d2', 1_000]]))
     assert.equal((await all(source.export())).length, 3_000)
 
-    const lookup = await openRedisLookup({
+    const lookup = await closedAfter(t, openRedisLookup({
       url: cluster.url,
       keyPrefix: 'route:',
       lookupTimeout: 5_000,
       clock: systemClock,
       log: new KeptLog(),
       connections: 2,
-    })
-    t.after(() => lookup.close())
+    }))
     const found = await Promise.all(mappings.map(({ identifier }) => lookup.lookup(identifier)))
     assert.deepEqual(found, mappings.map(({ destination }) => destination))
 
@@ -210,15 +207,14 @@ describe('a cluster', { skip }, () => {
 
   test('one primary frozen: its accounts fail in time, the others are answered', async (t) => {
     await using cluster = await startRedisCluster()
-    const lookup = await openRedisLookup({
+    const lookup = await closedAfter(t, openRedisLookup({
       url: cluster.url,
       keyPrefix: 'route:',
       lookupTimeout: 500,
       clock: systemClock,
       log: new KeptLog(),
       connections: 1,
-    })
-    t.after(() => lookup.close())
+    }))
     const names = Array.from({ length: 30 }, (_, index) => `user${index}`)
     await Promise.all(names.map((name) => lookup.lookup(name)))
     cluster.servers[0]?.freeze()

@@ -11,6 +11,7 @@ import type { Changed, MappingLookup } from '../../../src/mapping/source.ts'
 import { hasCode } from '../../conformance/mapping-source.ts'
 import { sqlOptions } from '../../conformance/sql-fixture.ts'
 import { makeAuthority } from '../../support/certificates.ts'
+import { closedAfter } from '../../support/closing.ts'
 import { MariadbServer } from '../../support/mariadb.ts'
 import { PostgresServer } from '../../support/postgres.ts'
 import { skipWithout } from '../../support/programs.ts'
@@ -27,17 +28,8 @@ import {
 import { TcpProxy } from '../../support/tcp-proxy.ts'
 import { makeTemporary } from '../../support/temporary.ts'
 
-async function opened(t: TestContext, options: SqlSourceOptions): Promise<SqlSource> {
-  const source = await openSqlSource(options)
-  t.after(() => source.close())
-  return source
-}
-
-async function openedLookup(t: TestContext, options: SqlSourceOptions): Promise<MappingLookup> {
-  const lookup = await openSqlLookup(options)
-  t.after(() => lookup.close())
-  return lookup
-}
+const opened = (t: TestContext, options: SqlSourceOptions): Promise<SqlSource> => closedAfter(t, openSqlSource(options))
+const openedLookup = (t: TestContext, options: SqlSourceOptions): Promise<MappingLookup> => closedAfter(t, openSqlLookup(options))
 
 /** A heard change, and whether it was doubt. */
 type Heard = Changed | { readonly doubt: true; readonly reason: string }
@@ -229,7 +221,7 @@ describe('PostgreSQL', { skip: skipWithout('postgres') }, () => {
   })
 
   test('an import that fails at the server changes nothing', async (t) => {
-    const upsertQuery = "INSERT INTO routes SELECT $1, CASE WHEN $1 = 'bad' THEN NULL ELSE $2 END"
+    const upsertQuery = "INSERT INTO routes SELECT $1::text, CASE WHEN $1::text = 'bad' THEN NULL ELSE $2::text END"
     const source = await opened(t, options({ upsertQuery }))
     const mappings = ['tx-1', 'tx-2', 'bad'].map((identifier) => ({ identifier, destination: 'beta' }))
     await assert.rejects(source.import(mappings, 'merge'), hasCode('SOURCE_WRITE'))
