@@ -1,13 +1,13 @@
 /**
  * This instance as a member of the bus: it joins and leaves, says what changes and waits for acknowledgements, and hears what
  * the others say. Part of the fleet actor, which alone calls it. What stands by itself has a file of its own: who is there
- * (peers.ts), how they come to know each other (bus-handshake.ts), whether we are on the bus (bus-presence.ts), what may have
+ * (peers.ts), how they come to know each other (bus-handshake.ts), how we come to be one of them (bus-joining.ts), whether we are on the bus (bus-presence.ts), what may have
  * been missed (bus-doubts.ts), who has acknowledged (acknowledgements.ts), how it is sent (bus-sender.ts).
  *
  * Numbers already heard are not obeyed again; kicks, holds and destinations' states not before their sender has proven to be there. What
  * anybody says to invalidate is obeyed at once: it costs lookups, never correctness.
  *
- * Over 400 lines because the dispatch of frames, joining, and the phase between them are one thing.
+ * Over 400 lines because the dispatch of frames by the phase that we are in is one thing.
  */
 import { decodeBusFrame } from '../bus/frame.ts'
 import type { BusFrame, BusHeader } from '../bus/frame.ts'
@@ -23,9 +23,9 @@ import type { PeerOutcome } from './acknowledgements.ts'
 import { BusDoubts } from './bus-doubts.ts'
 import type { BusDoubtsOptions } from './bus-doubts.ts'
 import { BusHandshake } from './bus-handshake.ts'
+import { BusJoining } from './bus-joining.ts'
 import { BusPresence } from './bus-presence.ts'
 import { BusSender } from './bus-sender.ts'
-import { Introductions } from './introductions.ts'
 import { PeerQuestions } from './peer-questions.ts'
 import { PeerStatistics } from './peer-statistics.ts'
 import type { Stats } from './peer-statistics.ts'
@@ -98,6 +98,7 @@ export class BusMember {
   readonly #presence: BusPresence
   readonly #handshake: BusHandshake
   readonly #doubts: BusDoubts
+  readonly #joining: BusJoining
   readonly #acknowledgements = new Acknowledgements()
   readonly #statistics: PeerStatistics
   readonly #sessions: PeerQuestions<InstanceSessions>
@@ -110,13 +111,8 @@ export class BusMember {
   #saidHello = false
   #closing: Promise<void> | undefined
 
-  /** The question to whoever has our name. */
-  #probe = -1
-  #twin = false
   /** Lists of sessions that are being made for peers. */
   #answering = 0
-  readonly #welcomed = new Map<string, readonly ActiveHold[]>()
-  #progress: () => void = () => {}
 
   constructor(options: BusMemberOptions) {
     const { cluster } = options
@@ -143,6 +139,21 @@ export class BusMember {
     this.#statistics = new PeerStatistics(options.clock, options.stats)
     this.#sessions = new PeerQuestions(options.clock)
     this.#sender = new BusSender(options)
+    this.#joining = new BusJoining({
+      clock: options.clock,
+      transport: options.transport,
+      instance: cluster.instance,
+      channels: [this.#sender.frames, this.#sender.channelOf(cluster.instance)],
+      heartbeat: cluster.heartbeat,
+      patience: this.#patience,
+      allowUnavailable: options.allowUnavailable === true,
+      probe: (question) => this.#sendTo(cluster.instance, this.#handshake.helloWith(question)),
+      appear: () => {
+        this.#presence.begin()
+        return this.#hello()
+      },
+      heard: () => this.#presence.up,
+    })
   }
 
   get counters(): BusCounters {
@@ -189,7 +200,7 @@ export class BusMember {
       const listener = { frame: (channel: string, bytes: Buffer) => this.#receive(channel, bytes), resubscribed: () => this.#resubscribed() }
       const subscribed = await transport.open([this.#sender.frames, this.#sender.channelOf(cluster.instance)], listener, allowUnavailable)
       this.#refuseIfClosed()
-      if (subscribed) await this.#introduceOurselves(allowUnavailable)
+      if (subscribed) await this.#joining.run()
       this.#refuseIfClosed()
     } catch (error) {
       const closed = this.#closing !== undefined
@@ -203,7 +214,7 @@ export class BusMember {
       this.#presence.beginAway()
       told.down(transport.trouble() ?? 'its own heartbeat has not come back')
     }
-    return [...this.#welcomed.values()].flat()
+    return this.#joining.holds
   }
 
   /** Publishes a change and waits for acknowledgements, at most ack_timeout. Names every peer that has not confirmed. Never rejects. */
@@ -258,71 +269,13 @@ export class BusMember {
     const bye = this.#saidHello ? this.#sender.toAll({ kind: 'bye' }, cluster.heartbeat) : Promise.resolve()
     this.#sender.silence()
     this.#phase = 'closed'
-    this.#progress()
+    this.#joining.end()
     this.#acknowledgements.settleAll()
     this.#statistics.close()
     this.#sessions.close()
     // A bye that doesn't get through makes us a lost peer, which is what we are then.
     await bye.catch(() => {})
     await transport.close()
-  }
-
-  // ---- joining ----
-
-  async #introduceOurselves(allowUnavailable: boolean): Promise<void> {
-    const { cluster } = this.#options
-    const namesakes = await this.#othersOn(this.#sender.channelOf(cluster.instance))
-    if (namesakes > 0 && this.#phase === 'joining') {
-      // Before anybody else hears of us: to the peers we would be the other one, started anew.
-      this.#probe = Introductions.draw()
-      this.#sendTo(cluster.instance, this.#handshake.helloWith(this.#probe))
-      await this.#until(() => this.#twin, this.#patienceFor(namesakes))
-    }
-    if (this.#twin) throw this.#nameTaken()
-    this.#refuseIfClosed()
-    this.#presence.begin()
-    try {
-      await this.#hello()
-    } catch (error) {
-      if (allowUnavailable && asSignalboxError(error).code === 'BUS_DOWN') return
-      throw error
-    }
-    const others = await this.#othersOn(this.#sender.frames)
-    const complete = (): boolean => this.#presence.up && this.#welcomed.size >= others
-    await this.#until(() => this.#twin || complete(), this.#patienceFor(others))
-    if (this.#twin) throw this.#nameTaken()
-  }
-
-  /** Where nobody can say how many there are, everyone would wait the whole time. */
-  #patienceFor(others: number): number {
-    return Number.isFinite(others) ? this.#patience : this.#options.cluster.heartbeat
-  }
-
-  #nameTaken(): SignalboxError {
-    const { instance } = this.#options.cluster
-    return new SignalboxError('BUS_NAME_TAKEN', `another live instance is named "${instance}": give this one a cluster.instance of its own`)
-  }
-
-  /** Subscribers besides ourselves; infinitely many where that can't be told. */
-  async #othersOn(channel: string): Promise<number> {
-    const subscribers = await this.#options.transport.subscribers(channel, this.#options.cluster.heartbeat)
-    return subscribers === undefined ? Number.POSITIVE_INFINITY : Math.max(0, subscribers - 1)
-  }
-
-  /** Resolves when the condition holds, `ms` milliseconds are over, or the bus is left. */
-  #until(condition: () => boolean, ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const done = (): void => {
-        timer.cancel()
-        this.#progress = () => {}
-        resolve()
-      }
-      const timer = this.#options.clock.after(ms, done, { keepAlive: true })
-      this.#progress = () => {
-        if (condition() || this.#phase === 'closed') done()
-      }
-      this.#progress()
-    })
   }
 
   #refuseIfClosed(): void {
@@ -405,15 +358,12 @@ export class BusMember {
       // Who was here first stays; of two that come at once, the one that started first.
       const elder = this.#phase === 'joined' || this.#options.epoch < header.epoch
       if (elder) this.#handshake.welcome(header.instance, payload.question)
-    } else if (payload?.kind === 'welcome' && payload.question === this.#probe) {
-      this.#twin = true
-      this.#progress()
-    }
+    } else if (payload?.kind === 'welcome') this.#joining.namesakeAnswered(payload.question)
   }
 
   #ownReturned({ sequence, kind }: BusHeader): void {
     if (!this.#presence.returned(sequence)) return
-    if (this.#phase === 'joining') return this.#progress()
+    if (this.#phase === 'joining') return this.#joining.progress()
     this.#options.told.up(this.#presence.awaySeconds)
     this.#doubts.doubt('this instance was off the bus')
     // A hello that has come back has just been heard by everybody.
@@ -528,10 +478,7 @@ export class BusMember {
     if (known === 'untracked') return this.#doubts.missed(instance, known)
     if (known.missed !== undefined) this.#doubts.missed(instance, known.missed)
     this.#handshake.introduce(known.peer, welcome)
-    if (this.#phase === 'joining') {
-      this.#welcomed.set(instance, welcome.holds)
-      return this.#progress()
-    }
+    if (this.#phase === 'joining') return this.#joining.welcomed(instance, welcome.holds)
     for (const hold of welcome.holds) this.#obeyHold({ kind: 'hold', ...hold })
   }
 
