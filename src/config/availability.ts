@@ -18,11 +18,9 @@ export interface NotYet {
 
 export const NOT_YET: readonly NotYet[] = [
   { table: 'server', key: 'roll_grace' },
-  { table: 'listener.<name>', key: 'protocol', except: ['imap', 'pop3', 'smtp', 'lmtp'] },
+  { table: 'listener.<name>', key: 'protocol', except: ['imap', 'pop3', 'managesieve', 'submission', 'smtp', 'lmtp'] },
   { table: 'listener.<name>', key: 'forwarded' },
   { table: 'destination.<name>', key: 'forwarded' },
-  { table: 'capabilities.submission' },
-  { table: 'capabilities.managesieve' },
   { table: 'http' },
   { table: 'http.route[]' },
   { table: 'http.route[].extract' },

@@ -3,11 +3,13 @@
  */
 import type { ProtocolName } from '../config/config.ts'
 import { imap } from './imap/imap.ts'
+import { managesieve } from './managesieve/managesieve.ts'
 import { lmtp, smtp } from './passthrough.ts'
 import { pop3 } from './pop3/pop3.ts'
 import type { ListenerProfile, Protocol } from './protocol.ts'
+import { submission } from './submission/submission.ts'
 
-export const protocols: readonly Protocol[] = [imap, pop3, smtp, lmtp]
+export const protocols: readonly Protocol[] = [imap, pop3, managesieve, submission, smtp, lmtp]
 
 /** The protocol of a listener or leg; undefined: it is routed request by request (HTTP). */
 export function protocolByName(name: ProtocolName): Protocol | undefined {

@@ -9,8 +9,6 @@ const REFUSED: readonly (readonly [Changes, string])[] = [
   [{ 'server.roll_grace': '1h' }, 'server.roll_grace'],
   [{ 'listener.imap.forwarded': 'off' }, 'listener.imap.forwarded'],
   [{ 'destination.legacy.forwarded': true }, 'destination.legacy.forwarded'],
-  [{ 'capabilities.submission': {} }, 'capabilities.submission'],
-  [{ 'capabilities.managesieve': {} }, 'capabilities.managesieve'],
   [{ http: {} }, 'http'],
   [{ 'limits.max_preauth_memory': '1mb' }, 'limits.max_preauth_memory'],
 ]
@@ -26,6 +24,7 @@ for (const [changes, path] of REFUSED) {
 test('the sound document is available, and so is all that the first version has', async () => {
   const available: readonly Changes[] = [
     {},
+    { 'capabilities.submission': { ehlo: ['SIZE 1000'] }, 'capabilities.managesieve': { sieve: ['fileinto'] } },
     { admin: { bind: '127.0.0.1:1', bearer_token: 'x'.repeat(32), metrics_open: true } },
     { 'listener.imap.tls': 'starttls', 'listener.imap.max_connections': 5, 'listener.imap.proxy_protocol': 'off' },
     {

@@ -15,7 +15,7 @@ test('SMTP and LMTP are bridged whole; HTTP is not carried by the connection', (
 })
 
 test('a full listener says so in its protocol, unless TLS comes first', () => {
-  for (const protocol of ['imap', 'smtp', 'lmtp'] as const) {
+  for (const { name: protocol } of protocols) {
     const rest = { capabilities: testConfig().capabilities, hostname: undefined, preauthBuffer: 65_536 }
     assert.match(tooBusy({ listener: testListener({ protocol, tls: 'plain' }), ...rest }).toString(), /Too many connections.*\r\n$/)
     assert.equal(tooBusy({ listener: testListener({ protocol, tls: 'implicit' }), ...rest }).length, 0)
