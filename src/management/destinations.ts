@@ -50,6 +50,7 @@ export const destinationRoutes: readonly Route[] = [
     answers: {
       200: { description: 'Cleared.', json: objectOf({ result: { type: 'string' }, destination: { type: 'string' } }) },
       404: { description: 'No such destination is declared.' },
+      503: { description: 'The health of this instance could not be asked.' },
     },
     async handle({ destination }, operations) {
       if (!(await operations.resetDestination(destination))) {

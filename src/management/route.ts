@@ -137,7 +137,7 @@ export function describe(of: Route): {
   const inQuery = Object.entries(of.parameters).filter(([name]) => !places.includes(name))
   const response: Record<string, Schema> = {}
   for (const [status, description] of Object.entries(SHARED)) {
-    if (of.open === true && status !== '413' && status !== '500') continue
+    if (of.open === true && (status === '401' || status === '429')) continue
     response[status] = answerSchema(description, FAILURE, true)
   }
   for (const [status, { description, json, text, stream }] of Object.entries(of.answers)) {

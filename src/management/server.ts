@@ -10,6 +10,7 @@ import fastify from 'fastify'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { AdminConfig } from '../config/config.ts'
 import { SignalboxError } from '../errors.ts'
+import { VERSION } from '../version.ts'
 import { ADMIN_DRAIN_MS, ADMIN_HEAD } from '../limits.ts'
 import { failure } from './answer.ts'
 import type { Answer } from './answer.ts'
@@ -27,6 +28,7 @@ import { checkedTls, createHttps } from './https.ts'
 import type { ManagementTls } from './https.ts'
 import { mappingRoutes } from './mappings.ts'
 import { metricsRoutes } from './metrics.ts'
+import { openApiRoute } from './openapi.ts'
 import { matchPath, routerPath } from './path.ts'
 import { closing, send, sendEarly, tooLarge, tooSlow } from './reply.ts'
 import { describe } from './route.ts'
@@ -69,6 +71,7 @@ export const routes: readonly Route[] = [
   ...connectionRoutes,
   ...sessionRoutes,
   ...fleetRoutes,
+  openApiRoute(() => routes, VERSION),
 ]
 
 /** Binds and serves. Rejects with LISTEN_FAILED, or CONFIG_INVALID for a certificate that can't be used. */
