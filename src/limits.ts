@@ -119,6 +119,16 @@ export const LOOKUP_REPEATS = 3
 /** How long a failed lookup is remembered at most. */
 export const FAILED_LOOKUP_MS = 5_000
 
+// File descriptors
+/** Free descriptors below which no further connection is taken. */
+export const DESCRIPTOR_RESERVE = 64
+/** What a worker has open besides connections: its channel, the log, the event loop, connections to the mapping source. */
+export const WORKER_DESCRIPTORS = 48
+/** How often the descriptors of the primary are counted. */
+export const DESCRIPTORS_MS = 1_000
+/** Refused connections of one listener for one reason are logged at most this often. */
+export const REFUSED_LOG_MS = 10_000
+
 // Connections on their way to a worker
 /** A worker does not take a connection that was sent to it longer ago than this. */
 export const HANDOVER_FRESH_MS = 400

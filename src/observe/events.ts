@@ -103,10 +103,10 @@ export function clientAddressLost(log: Logger, fields: { destination: string; pr
   log.warn({ event: 'client_address_lost', ...fields }, "a destination does not learn its clients' addresses")
 }
 
-/** A connection was turned away before it became a session. */
+/** Connections were turned away before they became a session. `times`: how many since the last such line; `client`: the latest. */
 export function connectionRefused(
   log: Logger,
-  fields: { listener: string; protocol: ProtocolName; client: string; reason: string; error?: SignalboxError },
+  fields: { listener: string; protocol: ProtocolName; client: string; reason: string; times: number; error?: SignalboxError },
 ): void {
   log.warn({ event: 'connection_refused', ...fields }, 'connection refused')
 }

@@ -17,8 +17,10 @@ import type { Clock, Timer } from '../clock.ts'
 import type { ConnectionEnvelope } from '../cluster/channel.ts'
 import type { ListenerConfig } from '../config/config.ts'
 import { impossible, SignalboxError } from '../errors.ts'
-import { HANDOVER_DEADLINE_MS } from '../limits.ts'
+import { DESCRIPTORS_MS, HANDOVER_DEADLINE_MS } from '../limits.ts'
 import { plainAddress } from '../listener/address.ts'
+import { Descriptors, workerCapacity } from '../listener/descriptors.ts'
+import type { DescriptorsOptions } from '../listener/descriptors.ts'
 import { isTrusted } from '../listener/trusted.ts'
 import type { AcceptorMessage } from './handover-messages.ts'
 import type { Admission, Limits } from './limits.ts'
@@ -61,7 +63,9 @@ export interface AcceptorOptions {
   readonly limits: Limits
   /** The protocol's "too busy" line; empty where none exists or TLS comes first. */
   readonly tooBusy: (listener: number) => Buffer
-  readonly refused: (listener: ListenerConfig, address: string, why: Admission | 'unanswered') => void
+  readonly refused: (listener: ListenerConfig, address: string, why: Admission | 'unanswered' | 'descriptors') => void
+  /** Absent: without a limit. */
+  readonly descriptors?: DescriptorsOptions
   /** The system could not accept a connection (descriptors, memory); the listener goes on. */
   readonly acceptFailed?: (listener: ListenerConfig, error: Error) => void
 }
@@ -82,6 +86,10 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
   readonly #onTheirWay = new Map<number, Waiting>()
   readonly #nameOf = new WeakMap<Server, string>()
   readonly #draining = new Set<number>()
+  readonly #descriptors: Descriptors
+  /** Connections that one worker's descriptors suffice for. */
+  readonly #capacity: number
+  #measured: Timer | undefined
   #queue: Waiting[] = []
   #sweep: Timer | undefined
   /** Clock time of the last look over, and whether that one was put off because this process had stood still. */
@@ -92,6 +100,8 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
 
   constructor(options: AcceptorOptions) {
     this.#options = options
+    this.#descriptors = new Descriptors(options.descriptors ?? { limit: Number.POSITIVE_INFINITY, open: () => 0 })
+    this.#capacity = workerCapacity(this.#descriptors.limit)
   }
 
   receive(message: AcceptorMessage, _reply: Reply): void {
@@ -122,6 +132,8 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
       this.close()
       throw failed.reason
     }
+    this.#descriptors.measure()
+    this.#measured = this.#options.clock.every(DESCRIPTORS_MS, () => this.#descriptors.measure())
     this.#lookedOver = this.#options.clock.now()
     this.#sweep = this.#options.clock.every(SWEEP_MS, () => this.#lookOver())
   }
@@ -170,6 +182,7 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
   close(): void {
     if (this.#closed) return
     this.#closed = true
+    this.#measured?.cancel()
     if (this.#onTheirWay.size === 0) this.#sweep?.cancel()
     for (const server of this.#servers) server.close()
     for (const waiting of this.#queue) this.#giveUp(waiting)
@@ -202,7 +215,9 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     const address = plainAddress(remoteAddress)
     // Who may speak for others is counted for whom it speaks, by the worker that hears it.
     const known = listener.proxyProtocol !== 'off' && isTrusted(listener, address) ? undefined : address
-    const admission = limits.admit(listener.name, known)
+    this.#descriptors.took()
+    socket.once('close', () => this.#descriptors.gave())
+    const admission = this.#short ? 'descriptors' : limits.admit(listener.name, known)
     if (admission !== 'admitted') {
       refused(listener, address, admission)
       turnAway(socket, tooBusy(index))
@@ -227,6 +242,18 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     this.#drainQueue()
   }
 
+  /** Whether a descriptor for one more connection would be missing, here or in every worker. */
+  get #short(): boolean {
+    if (this.#descriptors.short) return true
+    for (const { station } of this.#stations.values()) if (this.#hasDescriptors(station.worker)) return false
+    // Before the first worker is up there is nobody who could be short of them.
+    return this.#stations.size > 0
+  }
+
+  #hasDescriptors(worker: number): boolean {
+    return this.#options.limits.ofWorker(worker) < this.#capacity
+  }
+
   #drainQueue(): void {
     // Those that none of the workers with room may have don't stand in the way of the others.
     const passed: Waiting[] = []
@@ -242,7 +269,8 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
 
   get #hasRoom(): boolean {
     for (const { station, sent, suspect } of this.#stations.values()) {
-      if (sent.size < (suspect ? 1 : WINDOW) && !this.#draining.has(station.worker)) return true
+      const { worker } = station
+      if (sent.size < (suspect ? 1 : WINDOW) && !this.#draining.has(worker) && this.#hasDescriptors(worker)) return true
     }
     return false
   }
@@ -254,7 +282,8 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     let best: StationState | undefined
     for (const state of this.#stations.values()) {
       const { worker } = state.station
-      if (state.sent.size >= WINDOW || this.#draining.has(worker) || lay.has(worker) || declined.has(worker)) continue
+      if (state.sent.size >= WINDOW || this.#draining.has(worker) || !this.#hasDescriptors(worker)) continue
+      if (lay.has(worker) || declined.has(worker)) continue
       if (best === undefined || Number(state.suspect) < Number(best.suspect)) best = state
       else if (state.suspect === best.suspect && sessions(state) < sessions(best)) best = state
     }

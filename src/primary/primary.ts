@@ -24,6 +24,8 @@ import * as events from '../observe/events.ts'
 import type { Logger } from '../observe/log.ts'
 import { createRedactor } from '../observe/redaction.ts'
 import { Seldom } from '../observe/seldom.ts'
+import { REFUSED_LOG_MS } from '../limits.ts'
+import { descriptorLimit, descriptorsWanted, openDescriptors } from '../listener/descriptors.ts'
 import { protocolByName, tooBusy } from '../protocol/registry.ts'
 import { defaultKeyPair } from '../tls/certificates.ts'
 import type { KeyPair } from '../tls/certificates.ts'
@@ -83,6 +85,7 @@ export class Primary {
   readonly #fleetActor: RunningActor<FleetMessage>
   readonly #epoch: number
   readonly #observatory: Observatory
+  readonly #descriptorLimit = descriptorLimit()
   readonly #acceptor: Acceptor
   readonly #acceptorActor: RunningActor<AcceptorMessage>
   readonly #supervisor: Supervisor
@@ -156,14 +159,18 @@ export class Primary {
       watch: () => this.#source?.watch ?? 'off',
       onCrash,
     })
+    const refusals = new Seldom(clock, REFUSED_LOG_MS)
     this.#acceptor = new Acceptor({
+      descriptors: { limit: this.#descriptorLimit, open: openDescriptors },
       listeners: config.server.distribution === 'primary' ? config.listeners : [],
       clock,
       limits: this.#limits,
       tooBusy: this.#tooBusyLines(),
       refused: (listener, client, reason) => {
         this.#observatory.refused(listener.protocol, reason)
-        events.connectionRefused(log, { listener: listener.name, protocol: listener.protocol, client, reason })
+        const times = refusals.times(`${listener.name} ${reason}`)
+        if (times === undefined) return
+        events.connectionRefused(log, { listener: listener.name, protocol: listener.protocol, client, reason, times })
       },
       acceptFailed: ({ name, protocol }, error) => {
         this.#observatory.refused(protocol, 'accept-failed')
@@ -216,6 +223,7 @@ export class Primary {
       events.selfSigned(this.#log)
     }
     await this.#tls.open()
+    this.#warnOfDescriptors()
     const source = await this.#openSource()
     this.#source = source
     this.#mappingActor = spawn(new MappingOwner(source), { name: 'mapping', clock })
@@ -290,6 +298,19 @@ export class Primary {
   #normalised(changed: Changed): Changed {
     if (changed.all || this.#config.mapping.normalize === 'none') return changed
     return { all: false, identifiers: changed.identifiers.map((identifier) => identifier.toLowerCase()) }
+  }
+
+  /** Every worker may have to carry its share of all connections that the listeners may have. */
+  #warnOfDescriptors(): void {
+    const { listeners, server } = this.#config
+    const connections = listeners.reduce((sum, { maxConnections }) => sum + maxConnections, 0)
+    const wanted = descriptorsWanted(connections, server.threads)
+    if (wanted <= this.#descriptorLimit) return
+    const warning =
+      `The listeners may have ${connections} connections at the same time, for which each of ${server.threads} workers may need ` +
+      `${wanted} file descriptors; the limit is ${this.#descriptorLimit}: raise it (LimitNOFILE= in systemd, ulimit -n) or ` +
+      'lower max_connections.'
+    events.configWarning(this.#log, { warning })
   }
 
   /** Mappings to a destination that lacks a listener's protocol are no mistake, but hardly meant. */

@@ -52,7 +52,9 @@ export class FileWatch {
 
   /** One look at everything; the one that is under way, if there is one. */
   look(): Promise<void> {
-    this.#looking ??= this.#lookAtAll().finally(() => (this.#looking = undefined))
+    this.#looking ??= this.#lookAtAll().finally(() => {
+      this.#looking = undefined
+    })
     return this.#looking
   }
 

@@ -38,6 +38,20 @@ export interface IntakeOptions {
   readonly begin: (taken: Taken) => void
   /** The system could not accept a connection on a shared listening socket; the listener goes on. */
   readonly acceptFailed?: (listener: ListenerConfig, error: Error) => void
+  /** A connection on a shared listening socket was turned away. */
+  readonly refused?: (listener: ListenerConfig, address: string, why: 'listener-full' | 'descriptors') => void
+  /** Connections that this worker's descriptors suffice for; absent: without a limit. */
+  readonly capacity?: number
+}
+
+/** A shared listening socket. */
+interface Place {
+  /** In config.listeners. */
+  readonly index: number
+  readonly listener: ListenerConfig
+  /** This worker's share of its max_connections. */
+  readonly max: number
+  readonly tooBusy: Buffer
 }
 
 /** Worker-made numbers of connections begin here, times the worker's number: apart from the primary's own. */
@@ -83,7 +97,7 @@ export class Intake {
             new Promise<void>((resolve, reject) => {
               const server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true })
               this.#servers.push(server)
-              server.on('connection', (socket) => this.#accepted(socket, index, listener.name, max, tooBusy(index)))
+              server.on('connection', (socket) => this.#accepted(socket, { index, listener, max, tooBusy: tooBusy(index) }))
               server.on('error', (error) => {
                 if (server.listening) return this.#options.acceptFailed?.(listener, error)
                 reject(new SignalboxError('LISTEN_FAILED', `listener "${listener.name}" cannot listen on ${text}: ${error.message}`, { cause: error }))
@@ -108,14 +122,16 @@ export class Intake {
     for (const server of this.#servers) server.close()
   }
 
-  #accepted(socket: Socket, listener: number, name: string, max: number, tooBusy: Buffer): void {
-    if ((this.#open.get(listener) ?? 0) >= max) {
+  #accepted(socket: Socket, { index: listener, listener: { name }, listener: config, max, tooBusy }: Place): void {
+    const { remoteAddress, remotePort } = socket
+    const full = this.#isFull(listener, max)
+    if (full !== undefined) {
+      this.#options.refused?.(config, plainAddress(remoteAddress ?? ''), full)
       socket.on('error', () => socket.destroy())
       socket.end(tooBusy)
       socket.destroySoon()
       return
     }
-    const { remoteAddress, remotePort } = socket
     if (remoteAddress === undefined || remotePort === undefined) {
       // It was reset before it could be looked at.
       socket.destroy()
@@ -127,6 +143,13 @@ export class Intake {
     this.#opened.push({ id, listener: name, address })
     this.#schedule()
     this.#options.begin({ id, listener, socket, address, port: remotePort })
+  }
+
+  #isFull(listener: number, max: number): 'listener-full' | 'descriptors' | undefined {
+    if ((this.#open.get(listener) ?? 0) >= max) return 'listener-full'
+    let open = 0
+    for (const count of this.#open.values()) open += count
+    return open >= (this.#options.capacity ?? Number.POSITIVE_INFINITY) ? 'descriptors' : undefined
   }
 
   #schedule(): void {

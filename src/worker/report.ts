@@ -1,6 +1,7 @@
 /** What a worker's sessions and resolver tell the operator: from their values to the events of the log. */
 import type { Clock } from '../clock.ts'
 import type { SignalboxError } from '../errors.ts'
+import { REFUSED_LOG_MS } from '../limits.ts'
 import * as events from '../observe/events.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Redactor } from '../observe/redaction.ts'
@@ -17,6 +18,7 @@ const WARNINGS_REMEMBERED = 1_000
 export function sessionReport(log: Logger, redact: Redactor, clock: Clock): SessionReport {
   // Who scans the port of a balancer's listener would fill the log.
   const refusals = new Seldom(clock, WARN_EVERY_MS)
+  const crowds = new Seldom(clock, REFUSED_LOG_MS)
   const fields = ({ connection, profile }: Session): events.SessionFields => ({
     session: connection.id,
     listener: profile.listener.name,
@@ -26,9 +28,11 @@ export function sessionReport(log: Logger, redact: Redactor, clock: Clock): Sess
   /** Closed in the accept stage, for something that an operator should look at. */
   const turnedAway = (session: Session, error: SignalboxError): void => {
     const { session: _, ...about } = fields(session)
-    if (error.code === 'CLIENT_TOO_MANY_CONNECTIONS') events.connectionRefused(log, { ...about, reason: 'address-full' })
-    if (error.code !== 'CLIENT_PROXY_HEADER' || refusals.times(`${about.listener} ${about.client}`) === undefined) return
-    events.connectionRefused(log, { ...about, reason: 'proxy-header', error })
+    const full = error.code === 'CLIENT_TOO_MANY_CONNECTIONS'
+    if (!full && error.code !== 'CLIENT_PROXY_HEADER') return
+    const times = (full ? crowds : refusals).times(full ? about.listener : `${about.listener} ${about.client}`)
+    if (times === undefined) return
+    events.connectionRefused(log, full ? { ...about, reason: 'address-full', times } : { ...about, reason: 'proxy-header', times, error })
   }
   const account = (facts: LoginFacts) => (facts.account === undefined ? NO_ACCOUNT : redact(facts.account))
   return {

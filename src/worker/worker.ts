@@ -19,11 +19,12 @@ import { asSignalboxError, impossible, SignalboxError } from '../errors.ts'
 import { normalizeIdentifier } from '../identity/identifier.ts'
 import { identify } from '../identity/identify.ts'
 import { plainAddress } from '../listener/address.ts'
-import { KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES } from '../limits.ts'
+import { descriptorLimit, workerCapacity } from '../listener/descriptors.ts'
+import { KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES, REFUSED_LOG_MS } from '../limits.ts'
 import type { MappingMessage } from '../mapping/actor.ts'
 import type { MappingLookup } from '../mapping/source.ts'
 import type { Log } from '../observe/log.ts'
-import { acceptFailed, actorCrashed, clientAddressLost, frameInvalid } from '../observe/events.ts'
+import { acceptFailed, actorCrashed, clientAddressLost, connectionRefused, frameInvalid } from '../observe/events.ts'
 import { createRedactor } from '../observe/redaction.ts'
 import { Seldom } from '../observe/seldom.ts'
 import type { AcceptorMessage } from '../primary/handover-messages.ts'
@@ -202,6 +203,7 @@ export class Worker implements Behaviour<WorkerMessage> {
       return { listener, protocol, factory: protocol.prepare(profileOf(listener)) }
     })
 
+    const refusals = new Seldom(clock, REFUSED_LOG_MS)
     this.#intake = new Intake({
       worker,
       clock,
@@ -210,6 +212,11 @@ export class Worker implements Behaviour<WorkerMessage> {
       flush: () => this.#link.flush(),
       begin: (taken) => this.#begin(taken),
       acceptFailed: ({ name, protocol }, error) => acceptFailed(logger, { listener: name, protocol, error }),
+      refused: ({ name: listener, protocol }, client, reason) => {
+        const times = refusals.times(`${listener} ${reason}`)
+        if (times !== undefined) connectionRefused(logger, { listener, protocol, client, reason, times })
+      },
+      capacity: workerCapacity(descriptorLimit()),
     })
     this.#link.export('resolver', this.#resolverActor.ref)
     this.#link.export('sessions', this.#sessionsActor.ref)

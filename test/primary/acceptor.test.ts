@@ -6,7 +6,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { spawn } from '../../src/actor/actor.ts'
 import type { Clock } from '../../src/clock.ts'
 import type { ConnectionEnvelope } from '../../src/cluster/channel.ts'
-import { HANDOVER_DEADLINE_MS } from '../../src/limits.ts'
+import { DESCRIPTOR_RESERVE, DESCRIPTORS_MS, HANDOVER_DEADLINE_MS, WORKER_DESCRIPTORS } from '../../src/limits.ts'
 import { Acceptor } from '../../src/primary/acceptor.ts'
 import type { AcceptorMessage } from '../../src/primary/handover-messages.ts'
 import { Limits } from '../../src/primary/limits.ts'
@@ -28,6 +28,7 @@ interface Sent {
 interface Options {
   readonly listener?: Partial<ListenerConfig>
   readonly perAddress?: number
+  readonly descriptors?: { limit: number; open: () => number }
   readonly clock?: (fake: FakeClock) => Clock
 }
 
@@ -42,6 +43,7 @@ async function house(context: TestContext, options: Options = {}) {
     limits,
     tooBusy: () => Buffer.from('BUSY\n'),
     refused: (listener, address, why) => refused.push(`${listener.name} ${address} ${why}`),
+    ...(options.descriptors === undefined ? {} : { descriptors: options.descriptors }),
   })
   const { ref } = spawn<AcceptorMessage>(acceptor, { name: 'acceptor', clock })
   await acceptor.listen()
@@ -101,6 +103,43 @@ test('a connection goes to the worker with the fewest sessions, and its id, list
   const { envelope } = sent[0] as Sent
   assert.deepEqual([envelope.listener, envelope.address], [0, '127.0.0.1'])
   assert.equal(new Set(sent.map((one) => one.envelope.id)).size, 6)
+})
+
+test('a worker gets as many connections as its descriptors suffice for, and then nobody is let in', async (context) => {
+  // Two connections a worker, two descriptors each, besides its own and the reserve.
+  const descriptors = { limit: DESCRIPTOR_RESERVE + WORKER_DESCRIPTORS + 4, open: () => 10 }
+  const { join, connect, dial, take, workers, limits, refused, sent } = await house(context, { descriptors })
+  join(1)
+  join(2)
+  for (let count = 0; count < 4; count++) {
+    await connect()
+    take(count)
+  }
+  assert.deepEqual(workers(), [1, 2, 1, 2])
+  const turnedAway = dial()
+  await eventually(() => turnedAway.gone, 'it is closed')
+  assert.equal(turnedAway.received, 'BUSY\n')
+  assert.deepEqual(refused, ['imap 127.0.0.1 descriptors'])
+  limits.release(sent[1]?.envelope.id ?? 0)
+  await connect()
+  assert.deepEqual(workers().slice(4), [2])
+})
+
+test('a primary with few descriptors left turns away what it would accept with the last ones', async (context) => {
+  const state = { others: 10 }
+  const descriptors = { limit: DESCRIPTOR_RESERVE + WORKER_DESCRIPTORS + 100, open: () => state.others }
+  const { clock, join, connect, dial, take, refused } = await house(context, { descriptors })
+  join(1)
+  await connect()
+  take(0)
+  state.others = descriptors.limit - DESCRIPTOR_RESERVE
+  clock.advance(DESCRIPTORS_MS)
+  const turnedAway = dial()
+  await eventually(() => turnedAway.gone, 'it is closed')
+  assert.deepEqual([turnedAway.received, refused], ['BUSY\n', ['imap 127.0.0.1 descriptors']])
+  state.others -= 2
+  clock.advance(DESCRIPTORS_MS)
+  await connect()
 })
 
 test('sixteen are on their way to a worker at most; the next one goes when one of them was taken', async (context) => {

@@ -33,6 +33,8 @@ export interface RigOptions {
   readonly listener?: Table
   /** More tables, e.g. { limits: { auth_failure_delay: '10ms' } }; [server] and [tls] are added to ours. */
   readonly tables?: Readonly<Record<string, Table>>
+  /** File descriptors that each process of the proxy may have. */
+  readonly descriptors?: number
   /** Signs the certificates of servers and proxy; made when absent. */
   readonly authority?: Authority
 }
@@ -107,6 +109,7 @@ export class Rig implements AsyncDisposable {
       directory: temporary.path,
       config: stringify(config),
       admin: { port: management, token, ca: authority.cert },
+      ...(options.descriptors === undefined ? {} : { descriptors: options.descriptors }),
     })
     return new Rig({ authority, imaps, imap, management, token, mappingPath, box }, temporary)
   }

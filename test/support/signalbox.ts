@@ -25,6 +25,8 @@ export interface SignalboxOptions {
   readonly config: string
   readonly admin?: AdminOptions
   readonly env?: NodeJS.ProcessEnv
+  /** File descriptors that each of its processes may have (ulimit -n). */
+  readonly descriptors?: number
 }
 
 export interface Exit {
@@ -45,7 +47,10 @@ export class Signalbox implements AsyncDisposable {
   #heard: (() => void)[] = []
 
   private constructor(options: SignalboxOptions, path: string) {
-    const child = spawn(process.execPath, [MAIN, 'serve', path], { env: { ...cleanEnv(), ...options.env }, stdio: ['ignore', 'pipe', 'pipe'] })
+    const command = [process.execPath, MAIN, 'serve', path]
+    const limited = options.descriptors === undefined ? command : ['/bin/sh', '-c', 'ulimit -n "$0" && exec "$@"', `${options.descriptors}`, ...command]
+    const [program = '', ...args] = limited
+    const child = spawn(program, args, { env: { ...cleanEnv(), ...options.env }, stdio: ['ignore', 'pipe', 'pipe'] })
     this.pid = child.pid ?? 0
     this.#kill = (signal) => void child.kill(signal)
     this.#admin = options.admin === undefined ? undefined : new AdminClient(options.admin)

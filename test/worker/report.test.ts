@@ -42,7 +42,7 @@ test('a session’s lines say what happened and name no account in full', async 
   client.socket.destroy()
 })
 
-test('who was turned away for a PROXY header is told once a minute per address, who came too often each time', async () => {
+test('who was turned away for a PROXY header is told once a minute per address; who came too often, every ten seconds and how often', async () => {
   const { lines, log, redact } = logged()
   const clock = new FakeClock()
   const report = sessionReport(log, redact, clock)
@@ -51,15 +51,18 @@ test('who was turned away for a PROXY header is told once a minute per address, 
     const error = new SignalboxError(code, 'why')
     report.closed(session, { reason: 'error', error, bytesIn: 0, bytesOut: 0, seconds: 0, login: undefined })
   }
-  const refused = () => lines.filter((line) => line['event'] === 'connection_refused').map((line) => line['reason'])
+  const refused = () => lines.filter((line) => line['event'] === 'connection_refused').map((line) => `${line['reason']} ${line['times']}`)
   end('CLIENT_PROXY_HEADER')
   end('CLIENT_PROXY_HEADER')
-  assert.deepEqual(refused(), ['proxy-header'])
+  assert.deepEqual(refused(), ['proxy-header 1'])
   clock.advance(60_000)
   end('CLIENT_PROXY_HEADER')
   end('CLIENT_TOO_MANY_CONNECTIONS')
   end('CLIENT_TOO_MANY_CONNECTIONS')
-  assert.deepEqual(refused(), ['proxy-header', 'proxy-header', 'address-full', 'address-full'])
+  assert.deepEqual(refused(), ['proxy-header 1', 'proxy-header 2', 'address-full 1'])
+  clock.advance(10_000)
+  end('CLIENT_TOO_MANY_CONNECTIONS')
+  assert.deepEqual(refused().slice(3), ['address-full 2'])
   assert.equal(lines[0]?.['client'], '192.0.2.7')
   session.end('kicked')
   client.socket.destroy()
