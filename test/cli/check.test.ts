@@ -85,9 +85,27 @@ test('a file that does not exist is a mistake', async () => {
 })
 
 test('what is not available yet is refused', async () => {
-  const { status, err } = await run({ 'server.proxy_ttl': 5 })
+  const { status, err } = await run({ 'server.roll_grace': '1h' })
   assert.equal(status, 2)
-  assert.match(err, /server\.proxy_ttl: not available yet/)
+  assert.match(err, /server\.roll_grace: not available yet/)
+})
+
+test('what the start would find in stores and accounts of the host is found here, all at once', async () => {
+  const { status, out, err, path } = await run({
+    mapping: { source: 'sql', sql: { url: 'mysql://u:geheim@h/db', query: 'q', listen: 'routes', tls_ca: '/nonexistent/ca.pem' } },
+    cluster: { bus: 'redis://u:geheim@h:0', bus_down_ttl: '1ms' },
+    'server.user': 'nobody-of-the-kind',
+    'server.group': 'none-of-the-kind',
+  })
+  assert.equal(status, 2)
+  assert.equal(out, '')
+  const [head, ...lines] = err.trimEnd().split('\n')
+  assert.equal(head, `${path}: 6 mistakes`)
+  assert.deepEqual(
+    lines.map((line) => line.trim().split(': ', 1)[0]).sort(),
+    ['cluster.bus', 'mapping.sql.listen', 'mapping.sql.tls_ca', 'mapping.sql.tls_ca', 'server.group', 'server.user'],
+  )
+  assert.doesNotMatch(err, /geheim/)
 })
 
 test('a mapping file that would be refused is a mistake, line by line, and its warnings are told', async () => {
