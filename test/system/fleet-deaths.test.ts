@@ -110,6 +110,38 @@ describe('deaths in a fleet', { skip }, () => {
     }
   })
 
+  test('a worker that stands still is told what it has missed when it goes on; until then nobody is told that it has obeyed', async (t) => {
+    await using rig = await FleetRig.start(['a', 'b'], { destinations, mapping, redis: { watch: false }, cluster: { ack_timeout: '300ms' } })
+    const [a, b] = rig.pair
+    await moveAll(rig)
+    for (const [standing, writer] of [[a, a], [b, a]] as const) {
+      const [pid = 0] = [...standing.box.workers().values()]
+      for (const user of users) {
+        assert.equal((await writer.admin.put(user, 'old')).status, 200)
+        await cached(rig, user, 'old')
+      }
+      const from = standing.box.lines.length
+      process.kill(pid, 'SIGSTOP')
+      try {
+        const answers = await Promise.all(users.map((user) => writer.admin.put(user, 'new')))
+        for (const { status, headers, body } of answers) {
+          if (standing === writer) assert.equal(status, 504, body)
+          else assert.deepEqual([status, headers['signalbox-unconfirmed']], [200, 'b'], body)
+        }
+      } finally {
+        process.kill(pid, 'SIGCONT')
+      }
+      for (const user of users) await until(`${user} is on the new server`, async () => (await standing.destinations(user)).join() === 'new,new')
+      await until('changes are confirmed again', async () => {
+        const put = await writer.admin.put('afterwards@example.com', 'new')
+        return put.status === 200 && put.headers['signalbox-unconfirmed'] === undefined
+      })
+      const events = told(standing, from)
+      t.diagnostic(`${standing.name} stood still, ${writer.name} wrote: ${events.join(' ')}`)
+      assert.ok(events.includes('unconfirmed') && events.length <= HANDFUL, events.join(' '))
+    }
+  })
+
   test('an instance is killed: named at once, when it is lost, until it can serve nothing any more; and not any longer', async (t) => {
     await using rig = await FleetRig.start(['a', 'b'], { destinations, mapping, cluster: { ack_timeout: '300ms', bus_down_ttl: '3s' } })
     const [a, b] = rig.pair
