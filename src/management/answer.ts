@@ -19,6 +19,8 @@ export type ApiCode =
   | 'UNSUPPORTED'
   | 'NO_ROOM'
   | 'NOT_CONFIRMED'
+  | 'CUTOVER_FAILED'
+  | 'CUTOVER_UNDER_WAY'
   | 'NOT_READY'
   | 'INTERNAL'
 

@@ -14,6 +14,13 @@ export function unconfirmed(confirmation: Confirmation): readonly string[] {
   return confirmation.peers.filter((peer) => !peer.acknowledged).map((peer) => peer.instance)
 }
 
+/** The header that names them, if there are any. */
+export function unconfirmedHeader(confirmation: Confirmation): Pick<Answer, 'headers'> {
+  const names = unconfirmed(confirmation).map(encodeName)
+  if (confirmation.bus === 'down') names.push('bus: down')
+  return names.length === 0 ? {} : { headers: { [UNCONFIRMED]: names.join(', ') } }
+}
+
 /**
  * The answer to a change: `text` when it is in force here. `subject` (who and where) stands in the JSON only, as the
  * audit has its own redacted fields for that; `facts` stand in both.
@@ -42,7 +49,7 @@ export function changed(
       unconfirmed: missing,
       bus: confirmation.bus,
     },
-    ...(names.length === 0 ? {} : { headers: { [UNCONFIRMED]: names.join(', ') } }),
+    ...unconfirmedHeader(confirmation),
     audit: { outcome: inForce ? 'ok' : 'NOT_CONFIRMED', confirmation, facts },
   }
 }

@@ -15,6 +15,8 @@ export interface Exchange {
   /** As the client sent it. */
   readonly contentType: string | undefined
   readonly contentEncoding: string | undefined
+  /** The operator's address. */
+  readonly client: string
   /** Aborted when the connection is gone before the answer's end. */
   readonly gone: AbortSignal
   /**

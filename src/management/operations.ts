@@ -3,6 +3,7 @@
  * composition root implements it over the actors. Identifiers that come in are normalised already. Errors are
  * SignalboxErrors (SOURCE_READ_ONLY, SOURCE_CONFLICT, SOURCE_UNAVAILABLE, SOURCE_TIMEOUT, SOURCE_WRITE, SOURCE_INVALID …).
  */
+import type { SignalboxError } from '../errors.ts'
 import type { MappingMistake } from '../mapping/source.ts'
 import type { BulkOperations } from './bulk-operations.ts'
 import type { SessionOperations } from './session-operations.ts'
@@ -120,6 +121,49 @@ export type ReloadAnswer =
     }
   | { readonly ok: false; readonly mistakes: readonly MappingMistake[]; readonly message: string }
 
+/** One step of a cutover; `lease` and `put_back` only where there is something to tell. */
+export type CutoverStep = 'hold' | 'write' | 'invalidate' | 'kick' | 'release' | 'put_back' | 'lease'
+
+export interface StepOutcome {
+  readonly step: CutoverStep
+  /** `unconfirmed`: it fails nothing, since it ends by itself or was only to tidy up. */
+  readonly outcome: 'ok' | 'failed' | 'unconfirmed'
+  /** Milliseconds. */
+  readonly ms: number
+  readonly reason?: string
+}
+
+interface CutoverFacts {
+  /** Where the mapping pointed before; null: there was none. */
+  readonly from: string | null
+  readonly sessionsEnded: number
+  readonly steps: readonly StepOutcome[]
+  /** Milliseconds. */
+  readonly ms: number
+  readonly confirmation: Confirmation
+}
+
+export type CutoverAnswer =
+  | ({ readonly result: 'moved' | 'unchanged' } & CutoverFacts)
+  /** Somebody else is moving it. */
+  | { readonly result: 'busy'; readonly holder: { readonly id: string; readonly who: string; readonly since: number } }
+  | ({
+      readonly result: 'failed'
+      readonly step: CutoverStep
+      readonly error: SignalboxError
+      /** `left`: the source holds what neither we wrote nor was there before; `failed`: nobody knows. */
+      readonly putBack: 'done' | 'not needed' | 'left' | 'failed'
+    } & CutoverFacts)
+
+export interface CutoverRequest {
+  readonly identifier: string
+  readonly destination: string
+  /** Seconds that its logins are held at most, 1 to DELAY_SECONDS. */
+  readonly hold: number
+  /** The operator's address. */
+  readonly client: string
+}
+
 export interface Operations {
   /** The mappings as a whole. */
   readonly bulk: BulkOperations
@@ -145,6 +189,11 @@ export interface Operations {
   /** Undefined: everything. */
   invalidate(identifier: string | undefined): Promise<Confirmation>
   kick(identifier: string): Promise<{ readonly kicked: number; readonly confirmation: Confirmation }>
+  /**
+   * Moves an account as one act (primary/cutover.ts). Rejects, with nothing changed, with the codes of a write, and with
+   * BUS_PEER_LACKS.
+   */
+  cutover(request: CutoverRequest): Promise<CutoverAnswer>
   /** This instance and its peers. */
   fleet(): Promise<FleetAnswer>
   /** Forgets a lost peer. False: there is none of that name, or it is live. */

@@ -25,6 +25,8 @@ interface AnswerFacts {
   readonly text?: boolean
   /** Streamed as this; `json` is then what one line of it looks like. */
   readonly stream?: StreamType
+  /** Besides, where a body asks for it: streamed as this, each line like that. */
+  readonly lines?: { readonly type: StreamType; readonly json: Schema }
 }
 
 interface RouteFacts {
@@ -140,10 +142,10 @@ export function describe(of: Route): {
     if (of.open === true && (status === '401' || status === '429')) continue
     response[status] = answerSchema(description, FAILURE, true)
   }
-  for (const [status, { description, json, text, stream }] of Object.entries(of.answers)) {
+  for (const [status, { description, json, text, stream, lines }] of Object.entries(of.answers)) {
     response[status] =
       stream === undefined
-        ? answerSchema(description, json ?? FAILURE, text ?? true)
+        ? answerSchema(description, json ?? FAILURE, text ?? true, lines)
         : { description, content: { [stream]: { schema: json ?? { type: 'string' } } } }
   }
   return { summary: of.summary, params: parametersSchema(inPath), querystring: parametersSchema(inQuery), response }
@@ -157,12 +159,13 @@ function parametersSchema(parameters: readonly (readonly [string, Parameter<unkn
   }
 }
 
-function answerSchema(description: string, json: Schema, text: boolean): Schema {
+function answerSchema(description: string, json: Schema, text: boolean, lines?: AnswerFacts['lines']): Schema {
   return {
     description,
     content: {
       'application/json': { schema: json },
       ...(text ? { 'text/plain': { schema: { type: 'string' } } } : {}),
+      ...(lines === undefined ? {} : { [lines.type]: { schema: lines.json } }),
     },
   }
 }

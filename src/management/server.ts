@@ -19,6 +19,7 @@ import type { BodyEnd } from './body.ts'
 import { bulkRoutes } from './bulk.ts'
 import { cacheRoutes } from './cache.ts'
 import { connectionRoutes } from './connections.ts'
+import { cutoverRoutes } from './cutover.ts'
 import { destinationRoutes } from './destinations.ts'
 import { fleetRoutes } from './fleet.ts'
 import { createGuard } from './guard.ts'
@@ -70,6 +71,7 @@ export const routes: readonly Route[] = [
   ...cacheRoutes,
   ...connectionRoutes,
   ...sessionRoutes,
+  ...cutoverRoutes,
   ...fleetRoutes,
   openApiRoute(() => routes, VERSION),
 ]

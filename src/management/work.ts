@@ -35,6 +35,7 @@ function exchangeOf(route: Route, { request, contentType, gone }: Asked, begun: 
   const { raw } = request
   return {
     clock: options.clock,
+    client: addressText(raw.socket.remoteAddress),
     contentType,
     contentEncoding: raw.headers['content-encoding'],
     gone,

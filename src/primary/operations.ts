@@ -13,6 +13,8 @@ import { normalizeIdentifier } from '../identity/identifier.ts'
 import { DELAY_SECONDS } from '../limits.ts'
 import type {
   Confirmation,
+  CutoverAnswer,
+  CutoverRequest,
   DestinationStatus,
   FleetAnswer,
   InstanceStatus,
@@ -30,6 +32,8 @@ import { createRedactor } from '../observe/redaction.ts'
 import type { OpenRoute } from '../resolver/route.ts'
 import type { WorkerStats } from '../worker/messages.ts'
 import { MappingBulk } from './bulk.ts'
+import { cutover } from './cutover.ts'
+import type { CutoverGround } from './cutover.ts'
 import type { FleetMessage, FleetStatus, Member } from './fleet.ts'
 import type { StrangersStatus } from './strangers.ts'
 import type { HealthMessage } from './health.ts'
@@ -64,6 +68,8 @@ const RELOAD_DEADLINE_MS = 120_000
 const ASK_MS = 2_000
 /** Codes after which nobody knows whether the write has happened. */
 const MAYBE_WRITTEN: ReadonlySet<string> = new Set(['SOURCE_TIMEOUT', 'SOURCE_UNAVAILABLE', 'SOURCE_NOT_REPLICATED', 'ACTOR_DEADLINE'])
+/** Times that a shared file is written when peers keep coming before us. */
+const SHARED_WRITES = 5
 /** Over what the fleet waits for acknowledgements. */
 const FLEET_MARGIN_MS = 1_000
 
@@ -168,10 +174,7 @@ export class PrimaryOperations implements Operations {
   }
 
   async put(identifier: string, destination: string): Promise<Confirmation> {
-    const lacking = await this.#options.fleet.ask({ type: 'lacking', destination }, ASK_MS)
-    if (lacking.length > 0) {
-      throw new SignalboxError('BUS_PEER_LACKS', `destination "${destination}" is not declared at ${lacking.join(', ')}`)
-    }
+    await this.#refuseIfLacking(destination)
     await this.#write(identifier, () => this.#options.mapping.ask({ type: 'put', identifier, destination }, WRITE_DEADLINE_MS))
     return this.#changed([identifier])
   }
@@ -199,6 +202,55 @@ export class PrimaryOperations implements Operations {
 
   kick(identifier: string): Promise<{ readonly kicked: number; readonly confirmation: Confirmation }> {
     return this.#options.fleet.ask({ type: 'kick', identifier }, this.#fleetDeadline)
+  }
+
+  async cutover({ identifier, destination, hold, client }: CutoverRequest): Promise<CutoverAnswer> {
+    const { clock, config } = this.#options
+    await this.#refuseIfLacking(destination)
+    const who = `${config.cluster.instance} for ${client}`.slice(0, 200)
+    return cutover(this.#cutoverGround, clock, {
+      identifier,
+      destination,
+      hold: Math.min(hold, DELAY_SECONDS) * 1000,
+      holder: { id: randomUUID(), who, since: clock.wall() },
+    })
+  }
+
+  get #cutoverGround(): CutoverGround {
+    const { mapping, fleet } = this.#options
+    return {
+      lookup: async (identifier) => (await mapping.ask({ type: 'lookup', identifier }, WRITE_DEADLINE_MS)) ?? undefined,
+      lease: async (identifier, holder, ms) => (await mapping.ask({ type: 'lease', identifier, holder, ms }, WRITE_DEADLINE_MS)) ?? undefined,
+      endLease: async (identifier, id) => {
+        await mapping.ask({ type: 'end-lease', identifier, id }, WRITE_DEADLINE_MS)
+      },
+      hold: (identifier, id, ms) => fleet.ask({ type: 'hold', identifier, id, ms }, this.#fleetDeadline),
+      write: async (identifier, destination, ms) => {
+        await this.#writeShared(() => mapping.ask({ type: 'put', identifier, destination }, ms))
+      },
+      exchange: (identifier, { from, to }) => {
+        const change = { type: 'exchange', identifier, from: from ?? null, to: to ?? null } as const
+        return this.#writeShared(() => mapping.ask(change, WRITE_DEADLINE_MS))
+      },
+      invalidate: (identifier) => this.#changed([identifier]),
+      kick: (identifier, except) => fleet.ask({ type: 'kick', identifier, ...(except === undefined ? {} : { except }) }, this.#fleetDeadline),
+      release: (identifier, id) => fleet.ask({ type: 'release', identifier, id }, this.#fleetDeadline),
+    }
+  }
+
+  /** Where instances share a file, a peer may have written it a moment ago: then it is read again, and written after all. */
+  async #writeShared<A>(write: () => Promise<A>): Promise<A> {
+    for (let triesLeft = SHARED_WRITES; ; triesLeft--) {
+      try {
+        return await write()
+      } catch (thrown) {
+        const error = asSignalboxError(thrown)
+        const again = error.code === 'SOURCE_CONFLICT' && this.#options.config.mapping.file?.shared === true && triesLeft > 1
+        if (!again) throw error
+        const { invalidate } = await this.#options.mapping.ask({ type: 'reload' }, RELOAD_DEADLINE_MS)
+        await this.#options.fleet.ask({ type: 'local-change', changed: invalidate }, this.#fleetDeadline)
+      }
+    }
   }
 
   async fleet(): Promise<FleetAnswer> {
@@ -234,6 +286,13 @@ export class PrimaryOperations implements Operations {
 
   get #fleetDeadline(): number {
     return this.#options.config.cluster.ackTimeout + FLEET_MARGIN_MS
+  }
+
+  /** Rejects with BUS_PEER_LACKS when a live peer doesn't declare the destination. */
+  async #refuseIfLacking(destination: string): Promise<void> {
+    const lacking = await this.#options.fleet.ask({ type: 'lacking', destination }, ASK_MS)
+    if (lacking.length === 0) return
+    throw new SignalboxError('BUS_PEER_LACKS', `destination "${destination}" is not declared at ${lacking.join(', ')}`)
   }
 
   /** A write that failed may have happened all the same (no answer in time, not replicated): its route is void then too. */

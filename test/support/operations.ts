@@ -11,6 +11,8 @@ import type { TsvCount } from '../../src/mapping/tsv.ts'
 import type { SessionOperations } from '../../src/management/session-operations.ts'
 import type {
   Confirmation,
+  CutoverAnswer,
+  CutoverRequest,
   DestinationStatus,
   FleetAnswer,
   InstanceStatus,
@@ -183,6 +185,26 @@ export class MemoryOperations implements Operations {
   async kick(identifier: string): Promise<{ kicked: number; confirmation: Confirmation }> {
     await this.#called('kick', identifier)
     return { kicked: this.kicked, confirmation: this.confirmation }
+  }
+
+  /** What a cutover answers; undefined: it moves the account. */
+  moves: ((request: CutoverRequest) => CutoverAnswer | undefined) | undefined
+
+  async cutover(request: CutoverRequest): Promise<CutoverAnswer> {
+    await this.#called('cutover', request)
+    const { identifier, destination } = request
+    const special = this.moves?.(request)
+    if (special !== undefined) return special
+    const from = this.mappings.get(identifier) ?? null
+    this.mappings.set(identifier, destination)
+    return {
+      result: from === destination ? 'unchanged' : 'moved',
+      from,
+      sessionsEnded: this.kicked,
+      steps: [{ step: 'kick', outcome: 'ok', ms: 1 }],
+      ms: 2,
+      confirmation: this.confirmation,
+    }
   }
 
   async fleet(): Promise<FleetAnswer> {
