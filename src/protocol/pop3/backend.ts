@@ -257,9 +257,9 @@ export class Pop3Backend implements BackendDialogue {
       this.#trouble('BACKEND_INJECTION', 'plaintext behind the answer to STLS')
       return
     }
-    // Nothing that was said in the clear counts from here on.
+    // Nothing that was said in the clear counts from here on, but the greeting's offer of XCLIENT: it isn't made again, and a
+    // forged one costs a refused command.
     this.#capa = undefined
-    this.#greetingOffersXclient = false
     this.#state = { at: 'tls' }
     this.#port.startTls()
   }

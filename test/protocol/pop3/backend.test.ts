@@ -131,6 +131,19 @@ const CORPUS: readonly Dialogue[] = [
     ],
   },
   {
+    title: 'XCLIENT that the greeting offered, behind STLS',
+    turns: ['+OK [XCLIENT] Dovecot ready.\r\n', capa('STLS', 'SASL PLAIN'), '+OK go\r\n', capa('SASL PLAIN'), '+OK Updated\r\n', '+OK in\r\n'],
+    options: { startTls: true, announceClient: { ...CLIENT, clientAddress: '', localAddress: '' } },
+    expect: [
+      ['write', 'CAPA\r\nSTLS\r\n'],
+      ['startTls'],
+      ['write', 'CAPA\r\nXCLIENT SESSION=s+201 TTL=6 CLIENT-TRANSPORT=TLS\r\n'],
+      ['announced'],
+      ['write', `AUTH PLAIN ${base64('\0joe\0p w')}\r\n`],
+      ['accepted', '+OK in\r\n'],
+    ],
+  },
+  {
     title: 'a backend that knows no XCLIENT, or does not trust us with it, loses the address and takes the login',
     turns: [GREETING, capa('XCLIENT', 'SASL PLAIN'), '-ERR You are not from trusted IP\r\n', '+OK in\r\n'],
     options: { announceClient: { ...CLIENT, clientAddress: '', localAddress: '', clientTls: undefined } },
