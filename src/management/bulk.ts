@@ -16,6 +16,7 @@ import { changed } from './confirmation.ts'
 import type { Exchange } from './exchange.ts'
 import type { Operations } from './operations.ts'
 import { choice, destinationName, identifier, optional, text, wholeNumber } from './parameters.ts'
+import { refusal } from './refusal.ts'
 import { CONFIRMATION, objectOf, route } from './route.ts'
 import type { Route } from './route.ts'
 
@@ -209,6 +210,9 @@ function refusedImport(thrown: unknown): Answer {
       audit: { outcome: thrown.code, facts: { mistakes: named.length + more } },
     }
   }
+  const answer = thrown instanceof SignalboxError && thrown.code === 'SOURCE_INVALID' ? refusal(thrown) : undefined
+  // No line is to blame.
+  if (answer !== undefined) return { ...answer, json: { ...answer.json, mistakes: [], more: 0 } }
   if (thrown instanceof SignalboxError && thrown.code === 'SOURCE_WRITE' && isDiskFull(thrown)) {
     return failure(507, 'NO_ROOM', 'no room on the disk for the import, nothing has changed')
   }

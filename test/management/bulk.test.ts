@@ -316,6 +316,9 @@ describe('the mappings as a whole, over the management API', () => {
       assert.match(String(told(await importing('a\tnew\n')).at(-1)?.['error']), /^internal error, see the log for /)
       fails(new SignalboxError('SOURCE_WRITE', 'not written', { cause: Object.assign(new Error('full'), { code: 'ENOSPC' }) }), false)
       assert.equal((await importing('a\tnew\n')).status, 507)
+      fails(new SignalboxError('SOURCE_INVALID', 'the import holds no mapping'), false)
+      const none = await api.askJson('POST', '/mappings/import', { body: '' })
+      assert.deepEqual([none.status, none.json], [422, { error: 'the import holds no mapping', code: 'SOURCE_INVALID', mistakes: [], more: 0 }])
       fails(new SignalboxError('SOURCE_CONFLICT', 'another import is under way at this instance'), false)
       assert.equal((await importing('a\tnew\n')).status, 409)
     } finally {
