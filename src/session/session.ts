@@ -362,6 +362,7 @@ export class Session implements SessionHandle {
       const meter = counters.leg(this.protocol, name)
       this.#bridge = bridge({ client: socket, backend: backendSocket, idle: server.bridgeIdle, done, meter })
       this.#services.report.passedThrough(this, facts)
+      this.#throwIfTakenOut(name)
       return { over }
     } catch (thrown) {
       this.#dropBackend()
@@ -385,8 +386,7 @@ export class Session implements SessionHandle {
     this.#throwIfEnded()
     if (this.#services.resolver.standing(route) !== 'holds') throw moved()
     const name = attempt.destination?.name ?? ''
-    // An operator has closed it meanwhile: who comes in now would be missed by the drain that goes with it.
-    if (!this.#services.sessions.mayGoTo(name)) throw new SignalboxError('BACKEND_DOWN', `destination "${name}" was taken out`)
+    this.#throwIfTakenOut(name)
     const facts = this.#facts(attempt)
     const { clientSocket, behind, backendSocket, early } = release(client, backend)
     this.#letIn = facts
@@ -463,6 +463,11 @@ export class Session implements SessionHandle {
 function release(client: ClientLeg, backend: Backend) {
   const { socket: backendSocket, early } = backend.release()
   try {
+  /** An operator has closed it meanwhile: who comes in now would be missed by the drain that goes with it. */
+  #throwIfTakenOut(destination: string): void {
+    if (!this.#services.sessions.mayGoTo(destination)) throw new SignalboxError('BACKEND_DOWN', `destination "${destination}" was taken out`)
+  }
+
     const { socket: clientSocket, behind } = client.release()
     return { clientSocket, behind, backendSocket, early }
   } catch (error) {
