@@ -17,6 +17,8 @@ export const ERROR_CODES = {
   CLIENT_BAD_IDENTIFIER: ['client', false],
   CLIENT_TOO_MANY_ATTEMPTS: ['client', false],
   CLIENT_BUFFER: ['client', false],
+  /** limits.max_preauth_memory is used up, and this was the oldest connection without a login. */
+  CLIENT_CROWDED_OUT: ['client', false],
   /** An inbound PROXY header is missing or malformed, or its sender is nobody who may send one. */
   CLIENT_PROXY_HEADER: ['client', false],
   /** The address that a PROXY header announced has too many connections already. */

@@ -24,7 +24,6 @@ export const NOT_YET: readonly NotYet[] = [
   { table: 'http' },
   { table: 'http.route[]' },
   { table: 'http.route[].extract' },
-  { table: 'limits', key: 'max_preauth_memory' },
 ]
 
 const MESSAGE = 'not available yet'

@@ -32,6 +32,8 @@ export interface ClientLegOptions {
   readonly timeout: number
   /** Milliseconds before a refusal is answered (limits.auth_failure_delay and the address's history). */
   readonly penalty: () => Promise<number>
+  /** Told what the dialogue holds, bytes, whenever it was fed. */
+  readonly holds: (bytes: number) => void
   /** The leg is over: the client went away, the dialogue ended (politely: undefined), the time is up. Called at most once. */
   readonly over: (error: SignalboxError | undefined) => void
 }
@@ -53,6 +55,8 @@ export class ClientLeg implements PreauthPort {
   /** A login that came before anyone asked for it. */
   #ready: Login | undefined
   #over = false
+  /** A TLS handshake is under way. */
+  #encrypting = false
   /** The client has sent its FIN. */
   #ended = false
   /** Who has to speak next: the client, the session (a login is on its way), or nobody until a refusal's delay is over. */
@@ -112,6 +116,12 @@ export class ClientLeg implements PreauthPort {
     this.#dialogue?.expire(reason)
   }
 
+  /** Ends for want of room, with the protocol's words where any can be said. */
+  crowdOut(error: SignalboxError): void {
+    if (this.#encrypting) this.destroy(error)
+    else this.close(this.#options.factory.tooBusy, error)
+  }
+
   /**
    * After a login was taken: the socket, paused and without listeners of ours, and the bytes for the backend.
    *
@@ -147,8 +157,10 @@ export class ClientLeg implements PreauthPort {
       this.destroy(new SignalboxError('CLIENT_PROTOCOL', 'plaintext was sent behind STARTTLS'))
       return
     }
+    this.#encrypting = true
     this.#options.tls.accept(this.#socket, this.#options.cancel).then(
       (secured) => {
+        this.#encrypting = false
         this.#socket = secured
         if (this.#over) {
           secured.destroy()
@@ -229,6 +241,7 @@ export class ClientLeg implements PreauthPort {
 
   readonly #onData = (chunk: Buffer): void => {
     this.#dialogue?.receive(chunk)
+    if (this.#dialogue !== undefined) this.#options.holds(this.#dialogue.held)
   }
 
   readonly #onEnd = (): void => {

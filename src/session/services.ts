@@ -15,6 +15,7 @@ import type { OpenRoute } from '../resolver/route.ts'
 import type { InboundTls } from '../tls/inbound.ts'
 import type { BridgeResult } from './bridge.ts'
 import type { PlaceDesk } from './place.ts'
+import type { PreauthMemory } from './preauth-memory.ts'
 import type { Session } from './session.ts'
 import type { EndedBy, Sessions, SessionsMessage } from './sessions.ts'
 
@@ -111,6 +112,7 @@ export interface SessionServices {
   /** Milliseconds to wait before a refusal is answered. Never rejects. */
   readonly penalty: (clientAddress: string) => Promise<number>
   readonly places: PlaceDesk
+  readonly preauth: PreauthMemory
   readonly report: SessionReport
   /** Times its stages and counts its bytes; logins are counted by whoever hears the report. */
   readonly counters: Counters

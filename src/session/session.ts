@@ -20,6 +20,7 @@ import { ClientLeg } from './client-leg.ts'
 import type { AcceptedConnection, LoginFacts, LoginProfile, PassthroughProfile, SessionEnd, SessionProfile, SessionServices } from './services.ts'
 import { lastWords } from './last-words.ts'
 import type { Place } from './place.ts'
+import type { Occupant } from './preauth-memory.ts'
 import type { EndedBy, SessionHandle } from './sessions.ts'
 
 export type { AcceptedConnection, LoginFacts, SessionClosed, SessionEnd, SessionProfile, SessionReport, SessionServices } from './services.ts'
@@ -65,6 +66,7 @@ export class Session implements SessionHandle {
   #routedTo: string | undefined
   #client: ClientLeg | undefined
   #backend: Backend | undefined
+  #occupant: Occupant | undefined
   #bridge: Bridge | undefined
   /** To be given back with the backend's connection. */
   #places: Place[] = []
@@ -122,6 +124,7 @@ export class Session implements SessionHandle {
   /** The seven stages. Resolves when the session is over, never rejects. */
   async run(): Promise<void> {
     this.#services.sessions.open(this)
+    this.#occupant = this.#services.preauth.enter(this)
     try {
       await this.#accept()
       // No variable may keep the client's leg for as long as the bridge stands.
@@ -150,6 +153,16 @@ export class Session implements SessionHandle {
     this.#client?.destroy(error)
     this.#bridge?.end()
     this.#connection.socket.destroy()
+  }
+
+  /** Those who haven't logged in hold too much together, and this is the oldest of them. */
+  crowdOut(): void {
+    if (this.#end !== undefined) return
+    const error = new SignalboxError('CLIENT_CROWDED_OUT', 'connections without a login hold more than limits.max_preauth_memory')
+    this.#end = { reason: 'error', error }
+    if (this.#client === undefined) this.#connection.socket.destroy()
+    else this.#client.crowdOut(error)
+    this.#abort(error)
   }
 
   /** Whatever is under way is for nobody any more. */
@@ -191,6 +204,7 @@ export class Session implements SessionHandle {
       cancel: this.#cancel.signal,
       timeout: listener.preauthTimeout,
       penalty: () => penalty(clientAddress),
+      holds: (bytes) => this.#occupant?.holds(bytes),
       over: (error) => {
         if (error === undefined) this.#end ??= { reason: 'logout', error }
         this.#abort(error ?? new SignalboxError('CLIENT_CLOSED', 'the client logged out'))
@@ -350,6 +364,7 @@ export class Session implements SessionHandle {
       const backend = await this.#dial(destination, NO_FACTS, tlsVersion(socket))
       const { socket: backendSocket, early } = backend.release()
       this.#backend = undefined
+      this.#occupant?.leave()
       socket.off('error', gone)
       socket.off('close', gone)
       if (early.length > 0) socket.write(early)
@@ -392,6 +407,7 @@ export class Session implements SessionHandle {
     this.#letIn = facts
     this.#client = undefined
     this.#backend = undefined
+    this.#occupant?.leave()
     this.#bridgedTo = attempt.destination?.name
     const { promise: over, resolve: done } = Promise.withResolvers<BridgeResult>()
     clientSocket.write(bytes)
@@ -416,6 +432,7 @@ export class Session implements SessionHandle {
     this.#client = undefined
     this.#bridge = undefined
     this.#bridgedTo = undefined
+    this.#occupant?.leave()
     sessions.close(this)
     report.closed(this, { reason, error, ...this.#bytes, seconds: (clock.now() - this.#began) / 1000, login: this.#letIn })
     this.#leave()

@@ -9,6 +9,12 @@ import { Seldom } from '../observe/seldom.ts'
 import type { ResolverReport } from '../resolver/resolver.ts'
 import type { LoginFacts, Session, SessionReport } from '../session/session.ts'
 
+/** What ends a connection before its login that an operator should look at, and how it is called. */
+const TURNED_AWAY: ReadonlyMap<string, string> = new Map([
+  ['CLIENT_TOO_MANY_CONNECTIONS', 'address-full'],
+  ['CLIENT_CROWDED_OUT', 'preauth-memory'],
+  ['CLIENT_PROXY_HEADER', 'proxy-header'],
+])
 /** The account of a login that names none. */
 const NO_ACCOUNT = '-'
 /** Warnings about one value or account at most this often. */
@@ -25,14 +31,14 @@ export function sessionReport(log: Logger, redact: Redactor, clock: Clock): Sess
     protocol: profile.listener.protocol,
     client: connection.clientAddress,
   })
-  /** Closed in the accept stage, for something that an operator should look at. */
+  /** Closed for something that an operator should look at. */
   const turnedAway = (session: Session, error: SignalboxError): void => {
     const { session: _, ...about } = fields(session)
-    const full = error.code === 'CLIENT_TOO_MANY_CONNECTIONS'
-    if (!full && error.code !== 'CLIENT_PROXY_HEADER') return
-    const times = (full ? crowds : refusals).times(full ? about.listener : `${about.listener} ${about.client}`)
-    if (times === undefined) return
-    events.connectionRefused(log, full ? { ...about, reason: 'address-full', times } : { ...about, reason: 'proxy-header', times, error })
+    const reason = TURNED_AWAY.get(error.code)
+    if (reason === undefined) return
+    const header = reason === 'proxy-header'
+    const times = header ? refusals.times(`${about.listener} ${about.client}`) : crowds.times(`${about.listener} ${reason}`)
+    if (times !== undefined) events.connectionRefused(log, { ...about, reason, times, ...(header ? { error } : {}) })
   }
   const account = (facts: LoginFacts) => (facts.account === undefined ? NO_ACCOUNT : redact(facts.account))
   return {

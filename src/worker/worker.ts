@@ -35,6 +35,7 @@ import type { ListenerProfile } from '../protocol/protocol.ts'
 import { protocolByName, tooBusy } from '../protocol/registry.ts'
 import { Resolver } from '../resolver/resolver.ts'
 import type { ResolverMessage } from '../resolver/resolver.ts'
+import { PreauthMemory } from '../session/preauth-memory.ts'
 import { Session } from '../session/session.ts'
 import type { SessionProfile, SessionServices } from '../session/session.ts'
 import { Sessions } from '../session/sessions.ts'
@@ -183,6 +184,7 @@ export class Worker implements Behaviour<WorkerMessage> {
       penalty: (address) =>
         limits.ask({ type: 'failed', address }, PENALTY_DEADLINE_MS).catch(() => config.limits.authFailureDelay),
       places: placeDesk(worker, config, limits),
+      preauth: new PreauthMemory(config.limits.maxPreauthMemory),
       report: this.#counting.report(sessionReport(logger, redact, clock)),
       counters: this.#counting.counters,
     }

@@ -10,7 +10,6 @@ const REFUSED: readonly (readonly [Changes, string])[] = [
   [{ 'listener.imap.forwarded': 'off' }, 'listener.imap.forwarded'],
   [{ 'destination.legacy.forwarded': true }, 'destination.legacy.forwarded'],
   [{ http: {} }, 'http'],
-  [{ 'limits.max_preauth_memory': '1mb' }, 'limits.max_preauth_memory'],
 ]
 
 for (const [changes, path] of REFUSED) {
@@ -63,7 +62,7 @@ test('the sound document is available, and so is all that the first version has'
     { 'mapping.file.shared': true, cluster: { bus: 'redis://h', channel: 'x', secret: 'x'.repeat(16) } },
     { 'mapping.source': 'redis', 'mapping.redis': { url: 'redis://h', watch: false, wait_replicas: 1 } },
     { 'mapping.source': 'sql', 'mapping.sql': { url: 'sqlite:///a', query: 'q' } },
-    { 'destination.legacy.max_connections': 5, 'limits.max_sessions_per_account': 1, 'tls.watch': true },
+    { 'destination.legacy.max_connections': 5, 'limits.max_sessions_per_account': 1, 'limits.max_preauth_memory': '1mb', 'tls.watch': true },
     { 'destination.legacy.source_ips': ['127.0.0.2', '::1'] },
     { limits: { preauth_buffer: '8kb', login_hold_max: 5, auth_failure_delay: '2s', max_connections_per_ip: 3 } },
     { log: { accounts: 'full', redaction_key: 'x'.repeat(32) } },

@@ -11,6 +11,7 @@ import { SignalboxError } from '../../src/errors.ts'
 import { imapClaims } from '../../src/protocol/imap/claims.ts'
 import { Counters } from '../../src/observe/counters.ts'
 import type { Login, Preauth, PreauthPort, LoginProtocol, Refusal } from '../../src/protocol/protocol.ts'
+import { PreauthMemory } from '../../src/session/preauth-memory.ts'
 import { Session } from '../../src/session/session.ts'
 import type { LoginFacts, SessionClosed, SessionProfile, SessionServices } from '../../src/session/session.ts'
 import { Sessions } from '../../src/session/sessions.ts'
@@ -305,6 +306,7 @@ export async function sessionRig(options: RigOptions = {}): Promise<SessionRig> 
     destinationNamed: (name) => destinations.find((destination) => destination.name === name),
     admit: () => true,
     places: { take: () => true, giveBack: () => {} },
+    preauth: new PreauthMemory(Number.POSITIVE_INFINITY),
     countAddress: () => Promise.resolve(true),
     penalty: () => Promise.resolve(1_000),
     report: {
@@ -322,7 +324,7 @@ export async function sessionRig(options: RigOptions = {}): Promise<SessionRig> 
   }
   const listener = testListener(options.listener)
   const connection = { socket: pair.near, id: 's1', number: 1, clientAddress: '192.0.2.7', clientPort: 5, localAddress: '127.0.0.1', localPort: 6 }
-  const factory = { open: options.preauth ?? ((port: PreauthPort) => new FewWords(port)), tooBusy: Buffer.alloc(0) }
+  const factory = { open: options.preauth ?? ((port: PreauthPort) => new FewWords(port)), tooBusy: Buffer.from('BUSY\n') }
   const session = new Session(connection, options.profile?.(listener) ?? { listener, protocol, factory }, services)
   const rig: SessionRig = {
     client: pair.far,

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { systemClock } from '../../src/clock.ts'
+import { PREAUTH_CONNECTION } from '../../src/limits.ts'
 import { Rig } from '../support/rig.ts'
 import { soon } from '../support/soon.ts'
 import { StubImap } from '../support/stub-imap.ts'
@@ -135,4 +136,28 @@ describe('file descriptors', () => {
       assert.ok(!rig.box.lines.some(({ event }) => event === 'accept_failed'))
     })
   }
+})
+
+describe('max_preauth_memory', () => {
+  it('ends the oldest connections without a login in the words of the protocol, and none that has logged in', async () => {
+    await using stub = await stubServer()
+    await using rig = await Rig.start({
+      destinations: { one: { port: stub.port, tls: 'plain' } },
+      tables: { server: { threads: 1 }, limits: { max_preauth_memory: '1mb' } },
+    })
+    const room = 1_048_576 / PREAUTH_CONNECTION
+    const live = await rig.loggedIn('ann@example.com')
+    const waiting: WireClient[] = []
+    for (let count = 0; count < room; count++) waiting.push(await rig.greeted())
+    for (const client of waiting) assert.match(await client.command('a NOOP'), /^a OK/m)
+    const last = await rig.greeted()
+    const [oldest, ...others] = waiting
+    assert.match((await oldest?.until(/^\* BYE .*\r\n/)) ?? '', /^\* BYE \[UNAVAILABLE\]/)
+    await oldest?.untilClosed()
+    for (const client of [...others, last]) assert.match(await client.command('b NOOP'), /^b OK/m)
+    assert.match(await live.command('c NOOP'), /c /)
+    const line = await rig.box.line(({ event }) => event === 'connection_refused')
+    assert.deepEqual([line['reason'], line['times']], ['preauth-memory', 1])
+    for (const client of [live, ...waiting, last]) client.destroy()
+  })
 })
