@@ -155,6 +155,12 @@ export const DRAIN_STEP_MS = 100
 export const DRAIN_DEFAULT_MS = 30_000
 /** Over what time a destination is drained at most. */
 export const DRAIN_SECONDS = 3_600
+/** Readers of GET /events at a time, happenings that wait for each, and the pause after which a silent stream says that it lives. */
+export const EVENTS_LISTENERS = 16
+export const EVENTS_WAITING = 1_000
+export const EVENTS_ALIVE_MS = 15_000
+/** Sessions begun and ended that a worker tells of within COUNTERS_MS, while somebody listens. */
+export const SESSIONS_SAMPLED = 100
 /** How often a worker in which something happened tells what it has counted. */
 export const COUNTERS_MS = 1_000
 

@@ -5,6 +5,7 @@
  */
 import type { SignalboxError } from '../errors.ts'
 import type { MappingMistake } from '../mapping/source.ts'
+import type { Happenings } from '../observe/happenings.ts'
 import type { BulkOperations } from './bulk-operations.ts'
 import type { SessionOperations } from './session-operations.ts'
 
@@ -164,11 +165,19 @@ export interface CutoverRequest {
   readonly client: string
 }
 
+/** What happens, for those who listen. */
+export interface EventOperations {
+  readonly happenings: Happenings
+  /** A pause of so many milliseconds, that can be given up. */
+  quiet(ms: number): { readonly over: Promise<void>; cancel(): void }
+}
+
 export interface Operations {
   /** The mappings as a whole. */
   readonly bulk: BulkOperations
   /** Live sessions, and what is done to all those of a destination. */
   readonly sessions: SessionOperations
+  readonly events: EventOperations
   /** "starting" and "draining" make /readyz answer 503. */
   state(): 'starting' | 'ready' | 'draining'
   /** Cuts the master-user suffix, normalises, checks. Throws CLIENT_BAD_IDENTIFIER with a reason fit for a 400. */

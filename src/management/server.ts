@@ -21,6 +21,7 @@ import { cacheRoutes } from './cache.ts'
 import { connectionRoutes } from './connections.ts'
 import { cutoverRoutes } from './cutover.ts'
 import { destinationRoutes } from './destinations.ts'
+import { eventRoutes } from './events.ts'
 import { fleetRoutes } from './fleet.ts'
 import { createGuard } from './guard.ts'
 import type { Guard } from './guard.ts'
@@ -73,6 +74,7 @@ export const routes: readonly Route[] = [
   ...sessionRoutes,
   ...cutoverRoutes,
   ...fleetRoutes,
+  ...eventRoutes,
   openApiRoute(() => routes, VERSION),
 ]
 

@@ -21,6 +21,7 @@ export interface BusSurroundings {
   readonly facts: () => InstanceFacts
   readonly stats: BusMemberOptions['stats']
   readonly sessions: (query: SessionsQuery) => Promise<InstanceSessions>
+  readonly happened: (peer: string, state: 'joined' | 'left' | 'lost') => void
   readonly fleet: Fleet
   readonly fleetRef: ActorRef<FleetMessage>
 }
@@ -62,7 +63,7 @@ export async function joinBus(surroundings: BusSurroundings): Promise<BusMember 
       if (times !== undefined) events.busDoubt(log, { reason, times })
       fleetRef.ask({ type: 'doubt', reason }, deadline).catch((error: unknown) => events.changeUnconfirmed(log, { change: 'doubt', error: asSignalboxError(error) }))
     },
-    told: report(log, clock, fleetRef),
+    told: report(surroundings),
   })
   try {
     fleet.attach(member, await member.join())
@@ -80,7 +81,7 @@ export function factsOf(config: Config, version: string, workers: number): Insta
   return { digest: configurationDigest(config), version, workers }
 }
 
-function report(log: Logger, clock: Clock, fleet: ActorRef<FleetMessage>): BusReport {
+function report({ log, clock, fleetRef: fleet, happened }: BusSurroundings): BusReport {
   const failures = new Seldom(clock, DOUBT_LOG_MS)
   return {
     up(seconds) {
@@ -91,9 +92,18 @@ function report(log: Logger, clock: Clock, fleet: ActorRef<FleetMessage>): BusRe
       events.busLost(log, { reason })
       fleet.tell({ type: 'bus', up: false })
     },
-    joined: (peer) => events.peerJoined(log, { peer }),
-    left: (peer) => events.peerLeft(log, { peer }),
-    lost: (peer) => events.peerLost(log, { peer, reason: 'silent for three heartbeats' }),
+    joined(peer) {
+      happened(peer, 'joined')
+      events.peerJoined(log, { peer })
+    },
+    left(peer) {
+      happened(peer, 'left')
+      events.peerLeft(log, { peer })
+    },
+    lost(peer) {
+      happened(peer, 'lost')
+      events.peerLost(log, { peer, reason: 'silent for three heartbeats' })
+    },
     differs: (peer) => events.peerDiffers(log, { peer }),
     twin: (times) => events.busTwin(log, { times }),
     strangers: ({ names, reason }, times) => events.busStrangers(log, { names, reason, times }),

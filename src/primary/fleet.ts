@@ -177,6 +177,8 @@ export interface FleetOptions {
   readonly ackTimeout: number
   /** A worker did not acknowledge in time. */
   readonly unconfirmed: (worker: number, what: string, error: SignalboxError) => void
+  /** A change is being told to the workers of this instance. */
+  readonly happened?: (change: Change) => void
   /** Re-reads the shared file and says what is different in it; undefined where the source isn't one. */
   readonly reread: (() => Promise<Changed>) | undefined
   /** Changes may have been missed, and the shared file could not be read again. */
@@ -420,6 +422,7 @@ export class Fleet implements Behaviour<FleetMessage> {
   /** Tells this instance's workers. Never rejects. */
   #here(changes: readonly Change[]): Promise<Local> {
     const news = new Set(changes.filter((change) => this.#note(change)))
+    for (const change of news) this.#options.happened?.(change)
     let kicked = 0
     const { ackTimeout } = this.#options
     const send: Send = ({ line, resolver, sessions }) =>

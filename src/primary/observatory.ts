@@ -7,7 +7,11 @@ import type { RunningActor } from '../actor/actor.ts'
 import type { ActorRef } from '../actor/message.ts'
 import type { Clock } from '../clock.ts'
 import type { ProtocolName } from '../config/config.ts'
+import { impossible } from '../errors.ts'
 import type { SignalboxError } from '../errors.ts'
+import { Happenings } from '../observe/happenings.ts'
+import type { Redactor } from '../observe/redaction.ts'
+import type { Change } from './bus-member.ts'
 import { addUp, Counters, NO_CACHE } from '../observe/counters.ts'
 import { watchProcess } from '../observe/process-facts.ts'
 import type { FleetMessage } from './fleet.ts'
@@ -16,10 +20,11 @@ import { Metrics } from './metrics.ts'
 import type { Reading } from './metrics.ts'
 import type { WorkerHandle } from './supervisor.ts'
 import { Tally } from './tally.ts'
-import type { TallyMessage } from './tally.ts'
+import type { Sampled, TallyMessage } from './tally.ts'
 
 export interface ObservatoryOptions {
   readonly clock: Clock
+  readonly redact: Redactor
   readonly version: string
   readonly instance: string
   readonly fleet: ActorRef<FleetMessage>
@@ -32,9 +37,12 @@ export interface ObservatoryOptions {
 
 /** A worker that doesn't answer by then is shown as it was last known. */
 const ASK_MS = 1_000
+/** Accounts of one change that are told of one by one. */
+const NAMED = 100
 
 export class Observatory {
   readonly tally: RunningActor<TallyMessage>
+  readonly happenings: Happenings
   readonly #options: ObservatoryOptions
   readonly #metrics = new Metrics()
   readonly #process: ReturnType<typeof watchProcess>
@@ -48,7 +56,10 @@ export class Observatory {
     this.#options = options
     this.#startedAt = clock.wall()
     this.#process = watchProcess(clock)
-    this.tally = spawn<TallyMessage>(new Tally(), { name: 'tally', clock, onCrash })
+    this.happenings = new Happenings((listened) => {
+      for (const { control } of options.workers()) control.tell({ type: 'watch', sessions: listened })
+    })
+    this.tally = spawn<TallyMessage>(new Tally((sample) => this.#sampled(sample)), { name: 'tally', clock, onCrash })
   }
 
   /** A connection was turned away. `reason` is of a closed list. */
@@ -56,9 +67,52 @@ export class Observatory {
     this.#counters.refused(protocol, reason)
   }
 
+  /** A worker serves. */
+  workerReady({ worker, control }: WorkerHandle): void {
+    if (this.happenings.listeners > 0) control.tell({ type: 'watch', sessions: true })
+    this.happenings.tell('worker', { worker, state: 'ready' })
+  }
+
+  /** A change comes into force in this instance, wherever it was made. */
+  changed(change: Change): void {
+    const { happenings } = this
+    if (happenings.listeners === 0) return
+    switch (change.kind) {
+      case 'invalidate': {
+        const { redact } = this.#options
+        for (const identifier of change.identifiers.slice(0, NAMED)) happenings.tell('mapping', { account: redact(identifier), accounts: 1 })
+        const more = change.identifiers.length - NAMED
+        if (more > 0) happenings.tell('mapping', { account: null, accounts: more })
+        return
+      }
+      case 'invalidate-all':
+        return happenings.tell('mapping', { account: null, accounts: 'all' })
+      case 'state':
+        return happenings.tell('destination', { destination: change.destination, state: change.state, by: 'operator' })
+      case 'drain':
+        return happenings.tell('destination', { destination: change.destination, state: 'draining', by: 'operator' })
+      case 'kick':
+      case 'hold':
+      case 'release':
+        // What comes of them is told: sessions that end.
+        return
+      default:
+        impossible(change)
+    }
+  }
+
+  #sampled({ worker, sessions, unsampled }: Sampled): void {
+    const { redact } = this.#options
+    for (const { account, facts } of sessions) {
+      this.happenings.tell('session', { ...facts, account: account === undefined ? null : redact(account), worker })
+    }
+    if (unsampled > 0) this.happenings.tell('session', { state: 'unsampled', count: unsampled, worker })
+  }
+
   /** Process and channel of a worker are gone; `expected`: it was asked to end. */
   workerGone(worker: number, expected: boolean): void {
     if (!expected) this.#deaths++
+    this.happenings.tell('worker', { worker, state: expected ? 'ended' : 'died' })
     this.tally.ref.tell({ type: 'worker-gone', worker })
   }
 
@@ -103,7 +157,7 @@ export class Observatory {
         { by: 'workers', durations: status.confirmations.workers },
         { by: 'peers', durations: status.confirmations.peers },
       ],
-      listeners: [],
+      listeners: [{ connected: this.happenings.listeners, lost: this.happenings.lost }],
     }
   }
 }

@@ -16,6 +16,7 @@ import type {
   CutoverAnswer,
   CutoverRequest,
   DestinationStatus,
+  EventOperations,
   FleetAnswer,
   InstanceStatus,
   LookupAnswer,
@@ -29,6 +30,7 @@ import type { MappingMessage } from '../mapping/actor.ts'
 import type { Changed, MappingSource } from '../mapping/source.ts'
 import { mistakesOf } from '../mapping/mistakes.ts'
 import { createRedactor } from '../observe/redaction.ts'
+import type { Happenings } from '../observe/happenings.ts'
 import type { OpenRoute } from '../resolver/route.ts'
 import type { WorkerStats } from '../worker/messages.ts'
 import { MappingBulk } from './bulk.ts'
@@ -60,6 +62,7 @@ export interface OperationsOptions {
   /** Start of this process, milliseconds since 1970. */
   readonly epoch: number
   readonly metrics: () => Promise<string>
+  readonly happenings: Happenings
 }
 
 /** A rewrite of a large file may take seconds; the source has deadlines of its own. */
@@ -78,11 +81,13 @@ export class PrimaryOperations implements Operations {
   readonly #options: OperationsOptions
   readonly #startedAt: number
   readonly sessions: SessionDesk
+  readonly events: EventOperations
 
   constructor(options: OperationsOptions) {
     this.#options = options
     this.bulk = new MappingBulk(options)
     this.#startedAt = options.clock.now()
+    this.events = { happenings: options.happenings, quiet: (ms) => pause(options.clock, ms) }
     this.sessions = new SessionDesk({
       instance: options.config.cluster.instance,
       fleet: options.fleet,
@@ -356,6 +361,12 @@ export class PrimaryOperations implements Operations {
 
 function strangersAnswer({ since, last, ...told }: StrangersStatus): StrangersAnswer {
   return { ...told, since: new Date(since).toISOString(), last: new Date(last).toISOString() }
+}
+
+function pause(clock: Clock, ms: number): { readonly over: Promise<void>; cancel(): void } {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = clock.after(ms, resolve)
+  return { over: promise, cancel: () => timer.cancel() }
 }
 
 function statusOf(peer: FleetStatus['peers'][number], digest: string, now: number): InstanceStatus {

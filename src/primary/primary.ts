@@ -130,8 +130,12 @@ export class Primary {
         const { destination, seconds } = change
         if (change.down) {
           const { failures, sources, error } = change
+          this.#observatory.happenings.tell('destination', { destination, state: 'down', by: 'health', reason: error })
           events.destinationDown(log, { destination, failures, sources, seconds, reason: error })
-        } else events.destinationUp(log, { destination, seconds })
+        } else {
+          this.#observatory.happenings.tell('destination', { destination, state: 'up', by: 'health' })
+          events.destinationUp(log, { destination, seconds })
+        }
       },
     })
     this.#healthActor = spawn(this.#health, { name: 'health', clock, onCrash })
@@ -139,6 +143,7 @@ export class Primary {
     this.#fleet = new Fleet({
       clock,
       ackTimeout: config.cluster.ackTimeout,
+      happened: (change) => this.#observatory.changed(change),
       reread: config.mapping.file?.shared === true ? () => this.#reread() : undefined,
       rereadFailed: (error) => events.changeUnconfirmed(log, { change: 'reread', error }),
       unconfirmed: (worker, what, error) => {
@@ -152,6 +157,7 @@ export class Primary {
       clock,
       version: options.version,
       instance: config.cluster.instance,
+      redact: createRedactor(config.log),
       fleet: this.#fleetActor.ref,
       health: this.#healthActor.ref,
       workers: () => [...this.#workers.values()],
@@ -237,6 +243,7 @@ export class Primary {
       facts: () => this.#facts(),
       stats: async () => statsForPeers(await operations.stats()),
       sessions: (query) => operations.sessions.here(query),
+      happened: (peer, state) => this.#observatory.happenings.tell('peer', { peer, state }),
       fleet: this.#fleet,
       fleetRef: this.#fleetActor.ref,
     })
@@ -348,6 +355,7 @@ export class Primary {
       epoch: this.#epoch,
       watch: () => this.#source?.watch ?? 'off',
       metrics: () => this.#observatory.metrics(),
+      happenings: this.#observatory.happenings,
     })
   }
 
@@ -405,6 +413,7 @@ export class Primary {
     for (const verdict of this.#health.verdicts()) handle.control.tell({ type: 'verdict', verdict })
     for (const change of this.#tls.since(this.#tlsVersions.get(worker) ?? 0)) this.#tellTls(handle, change)
     this.#acceptor.join({ worker, send: handle.sendConnection })
+    this.#observatory.workerReady(handle)
     events.workerReady(this.#log, { worker, pid })
     if (this.#workers.size >= this.#config.server.threads) this.#started?.()
   }
@@ -465,6 +474,7 @@ export class Primary {
     this.#acceptor.close()
     this.#tls.close()
     this.#supervisor.end()
+    this.#observatory.happenings.close()
     await this.#management?.close()
     await this.#bus?.close()
     await this.#source?.close()

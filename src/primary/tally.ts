@@ -25,7 +25,20 @@ export interface TallyWorkerGone extends Message {
 export interface Sums extends Question<Tallied> {
   readonly type: 'sums'
 }
-export type TallyMessage = Counted | TallyWorkerGone | Sums
+/** A session that began or ended. */
+export interface SampledSession {
+  /** As it is; not to be shown. */
+  readonly account: string | undefined
+  readonly facts: Readonly<Record<string, string | number>>
+}
+/** From a worker, while somebody listens: some of the sessions that began and ended, and how many more there were. */
+export interface Sampled extends Message {
+  readonly type: 'sampled'
+  readonly worker: number
+  readonly sessions: readonly SampledSession[]
+  readonly unsampled: number
+}
+export type TallyMessage = Counted | TallyWorkerGone | Sums | Sampled
 
 export interface Tallied {
   readonly counts: Counts
@@ -34,7 +47,12 @@ export interface Tallied {
 
 export class Tally implements Behaviour<TallyMessage> {
   readonly #workers = new Map<number, Counted>()
+  readonly #onSample: (sample: Sampled) => void
   #gone: Counts = addUp([])
+
+  constructor(onSample: (sample: Sampled) => void = () => {}) {
+    this.#onSample = onSample
+  }
 
   receive(message: TallyMessage, reply: Reply): void {
     switch (message.type) {
@@ -43,6 +61,8 @@ export class Tally implements Behaviour<TallyMessage> {
         return
       case 'worker-gone':
         return this.#workerGone(message.worker)
+      case 'sampled':
+        return this.#onSample(message)
       case 'sums':
         return reply.to(message, {
           counts: addUp([this.#gone, ...[...this.#workers.values()].map(({ counts }) => counts)]),

@@ -110,7 +110,7 @@ export class Session implements SessionHandle {
 
   get since(): number {
     const { clock } = this.#services
-    return clock.wall() - (clock.now() - this.#began)
+    return Math.round(clock.wall() - (clock.now() - this.#began))
   }
 
   get bytes(): { readonly bytesIn: number; readonly bytesOut: number } {

@@ -4,13 +4,13 @@
  */
 import type { ActorRef } from '../actor/message.ts'
 import type { Clock } from '../clock.ts'
-import { COUNTERS_MS } from '../limits.ts'
+import { COUNTERS_MS, SESSIONS_SAMPLED } from '../limits.ts'
 import { Counters } from '../observe/counters.ts'
 import type { CacheCounts, Counts } from '../observe/counters.ts'
 import { count } from '../observe/durations.ts'
 import { watchProcess } from '../observe/process-facts.ts'
 import type { ProcessFacts } from '../observe/process-facts.ts'
-import type { TallyMessage } from '../primary/tally.ts'
+import type { SampledSession, TallyMessage } from '../primary/tally.ts'
 import type { LoginFacts, Session, SessionReport } from '../session/session.ts'
 
 export interface CountingOptions {
@@ -28,11 +28,16 @@ export class Counting {
   readonly #process: () => ProcessFacts
   /** What the last that was told came to. */
   #told = 0
+  #watched = false
+  #sampled: SampledSession[] = []
+  /** Sessions that began or ended unsampled since the last sample went out. */
+  #unsampled = 0
 
   constructor(options: CountingOptions) {
     this.#options = options
     this.#process = watchProcess(options.clock)
     options.clock.every(COUNTERS_MS, () => {
+      this.#tellSample()
       if (this.#moved() !== this.#told) this.tell()
     })
   }
@@ -40,11 +45,12 @@ export class Counting {
   /** Counts, then hands on. */
   report(to: SessionReport): SessionReport {
     const leg = (session: Session, destination: string | undefined) => this.counters.leg(session.profile.listener.protocol, destination ?? '')
-    const letIn = (session: Session, { destination, took }: LoginFacts): void => {
+    const letIn = (session: Session, { account, destination, took }: LoginFacts): void => {
       const counts = leg(session, destination)
       counts.accepted++
       counts.sessions++
       count(counts.took, took)
+      this.#sample(session, account, { state: 'begun', destination: destination ?? '' })
     }
     return {
       accepted: (session, facts) => {
@@ -65,7 +71,13 @@ export class Counting {
         to.unavailable(session, facts, error)
       },
       closed: (session, end) => {
-        if (end.login !== undefined) leg(session, end.login.destination).sessions--
+        if (end.login !== undefined) {
+          const { account, destination } = end.login
+          leg(session, destination).sessions--
+          const { bytesIn, bytesOut, reason } = end
+          const facts = { state: 'ended', destination: destination ?? '', reason, bytes_in: bytesIn, bytes_out: bytesOut }
+          this.#sample(session, account, { ...facts, seconds: Math.round(end.seconds * 1000) / 1000 })
+        }
         to.closed(session, end)
       },
     }
@@ -80,6 +92,29 @@ export class Counting {
   tell(): void {
     this.#told = this.#moved()
     this.#options.tally.tell({ type: 'counted', worker: this.#options.worker, ...this.now() })
+  }
+
+  /** Whether sessions that begin and end are to be told of. */
+  watch(sessions: boolean): void {
+    this.#watched = sessions
+  }
+
+  #sample({ connection, profile }: Session, account: string | undefined, facts: SampledSession['facts']): void {
+    if (!this.#watched) return
+    if (this.#sampled.length >= SESSIONS_SAMPLED) {
+      this.#unsampled++
+      return
+    }
+    const { id, clientAddress } = connection
+    this.#sampled.push({ account, facts: { session: id, protocol: profile.listener.protocol, client: clientAddress, ...facts } })
+  }
+
+  #tellSample(): void {
+    if (this.#sampled.length === 0) return
+    const { tally, worker } = this.#options
+    tally.tell({ type: 'sampled', worker, sessions: this.#sampled, unsampled: this.#unsampled })
+    this.#sampled = []
+    this.#unsampled = 0
   }
 
   /** Grows with whatever happens: the sum of all that was counted. */

@@ -24,6 +24,11 @@ export interface Drain extends Message {
 export interface WorkerStatsQuestion extends Question<WorkerStats> {
   readonly type: 'stats'
 }
+/** Whether anybody wants to hear of sessions that begin and end. */
+export interface Watch extends Message {
+  readonly type: 'watch'
+  readonly sessions: boolean
+}
 /** What has been counted since the start, and how the process is. */
 export interface CountersQuestion extends Question<{ readonly counts: Counts; readonly process: ProcessFacts }> {
   readonly type: 'counters'
@@ -33,7 +38,7 @@ export interface TlsChanged extends Question<true> {
   readonly type: 'tls'
   readonly change: TlsChange
 }
-export type WorkerMessage = Ping | Told | TlsChanged | Drain | WorkerStatsQuestion | CountersQuestion
+export type WorkerMessage = Ping | Told | TlsChanged | Drain | WorkerStatsQuestion | CountersQuestion | Watch
 
 export interface WorkerStats {
   readonly resolver: ResolverStats

@@ -257,6 +257,8 @@ export class Worker implements Behaviour<WorkerMessage> {
         return this.#drain(message.grace)
       case 'stats':
         return this.#stats(message, reply)
+      case 'watch':
+        return this.#counting.watch(message.sessions)
       case 'counters':
         return reply.to(message, this.#counting.now())
       default:

@@ -218,7 +218,7 @@ describe('odd requests to the management API', () => {
     await fc.assert(
       fc.asyncProperty(
         fc.constantFrom('GET', 'HEAD', 'PUT', 'POST', 'DELETE', 'PATCH', 'OPTIONS', 'SEARCH', 'QUERY'),
-        fc.oneof({ weight: 9, arbitrary: fc.constantFrom(...routes.map(({ path }) => path), '/fleet/two', '/fleet/three/', '/fleet/%00', '/fleet/%ff%zz', '/fleet//') }, fc.stringMatching(/^\/[\x21-\x22\x24-\x7e]{0,20}$/)),
+        fc.oneof({ weight: 9, arbitrary: fc.constantFrom(...routes.map(({ path }) => path).filter((path) => path !== '/events'), '/fleet/two', '/fleet/three/', '/fleet/%00', '/fleet/%ff%zz', '/fleet//') }, fc.stringMatching(/^\/[\x21-\x22\x24-\x7e]{0,20}$/)),
         fc.array(fc.tuple(name.map((text) => encodeURIComponent(text.toWellFormed())), value), { maxLength: 4 }),
         fc.record({ json: fc.boolean(), authorized: fc.oneof({ weight: 9, arbitrary: fc.constant(true) }, fc.constant(false)) }),
         fc.option(fc.tuple(fc.stringMatching(/^[\x21-\x7e]{0,20}$/), fc.uint8Array({ maxLength: 100 }))),

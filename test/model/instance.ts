@@ -20,6 +20,7 @@ import { Peers } from '../../src/primary/peers.ts'
 import { Generations } from '../../src/resolver/generations.ts'
 import { Resolver } from '../../src/resolver/resolver.ts'
 import type { ResolverMessage } from '../../src/resolver/resolver.ts'
+import { Happenings } from '../../src/observe/happenings.ts'
 import { Sessions } from '../../src/session/sessions.ts'
 import type { SessionsMessage } from '../../src/session/sessions.ts'
 import type { BusHub, HubEnd } from '../support/bus-hub.ts'
@@ -109,6 +110,7 @@ export class Instance {
       facts,
       epoch,
       metrics: () => Promise.resolve(''),
+      happenings: new Happenings(),
     })
     this.member = new BusMember({
       cluster: config.cluster,

@@ -8,6 +8,7 @@ import { compareBytes } from '../../src/mapping/page.ts'
 import type { Mapping } from '../../src/mapping/source.ts'
 import { parseMappings } from '../../src/mapping/tsv.ts'
 import type { TsvCount } from '../../src/mapping/tsv.ts'
+import { Happenings } from '../../src/observe/happenings.ts'
 import type { SessionOperations } from '../../src/management/session-operations.ts'
 import type {
   Confirmation,
@@ -42,6 +43,9 @@ export class MemoryOperations implements Operations {
   current: 'starting' | 'ready' | 'draining' = 'ready'
   confirmation: Confirmation = { workers: 2, workersExpected: 2, peers: [], bus: 'none' }
   kicked = 0
+  /** Happenings, and pauses that end when a test says so. */
+  readonly events = { happenings: new Happenings(() => {}, 3), quiet: () => ({ over: this.quiet, cancel: () => {} }) }
+  quiet: Promise<void> = new Promise(() => {})
   /** Given by operators. */
   readonly states = new Map<string, 'up' | 'drain' | 'down'>()
   readonly sessions: SessionOperations = {
