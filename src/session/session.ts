@@ -362,6 +362,7 @@ export class Session implements SessionHandle {
     try {
       this.#enter('dial')
       const backend = await this.#dial(destination, NO_FACTS, tlsVersion(socket))
+      this.#throwIfTakenOut(name)
       const { socket: backendSocket, early } = backend.release()
       this.#backend = undefined
       this.#occupant?.leave()
@@ -377,7 +378,6 @@ export class Session implements SessionHandle {
       const meter = counters.leg(this.protocol, name)
       this.#bridge = bridge({ client: socket, backend: backendSocket, idle: server.bridgeIdle, done, meter })
       this.#services.report.passedThrough(this, facts)
-      this.#throwIfTakenOut(name)
       return { over }
     } catch (thrown) {
       this.#dropBackend()
@@ -463,6 +463,11 @@ export class Session implements SessionHandle {
     if (this.#cancel.signal.aborted) throw asSignalboxError(this.#cancel.signal.reason)
   }
 
+  /** An operator has closed it meanwhile: who comes in now would be missed by the drain that goes with it. */
+  #throwIfTakenOut(destination: string): void {
+    if (!this.#services.sessions.mayGoTo(destination)) throw new SignalboxError('BACKEND_DOWN', `destination "${destination}" was taken out`)
+  }
+
   #facts({ mechanism, began, route, destination }: Attempt): LoginFacts {
     return {
       account: this.#account,
@@ -480,11 +485,6 @@ export class Session implements SessionHandle {
 function release(client: ClientLeg, backend: Backend) {
   const { socket: backendSocket, early } = backend.release()
   try {
-  /** An operator has closed it meanwhile: who comes in now would be missed by the drain that goes with it. */
-  #throwIfTakenOut(destination: string): void {
-    if (!this.#services.sessions.mayGoTo(destination)) throw new SignalboxError('BACKEND_DOWN', `destination "${destination}" was taken out`)
-  }
-
     const { socket: clientSocket, behind } = client.release()
     return { clientSocket, behind, backendSocket, early }
   } catch (error) {
