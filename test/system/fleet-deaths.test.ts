@@ -128,6 +128,8 @@ describe('deaths in a fleet', { skip }, () => {
           if (standing === writer) assert.equal(status, 504, body)
           else assert.deepEqual([status, headers['signalbox-unconfirmed']], [200, 'b'], body)
         }
+        // A peer's own time is over a moment after ours.
+        await standing.box.line(({ event }) => event === 'unconfirmed', 8_000, from)
       } finally {
         process.kill(pid, 'SIGCONT')
       }
@@ -138,7 +140,7 @@ describe('deaths in a fleet', { skip }, () => {
       })
       const events = told(standing, from)
       t.diagnostic(`${standing.name} stood still, ${writer.name} wrote: ${events.join(' ')}`)
-      assert.ok(events.includes('unconfirmed') && events.length <= HANDFUL, events.join(' '))
+      assert.ok(events.length <= HANDFUL, events.join(' '))
     }
   })
 
