@@ -174,7 +174,10 @@ export class FleetRig implements AsyncDisposable {
 
   async add(name: string, options: MemberOptions = {}): Promise<FleetMember> {
     const prepared = await this.#member(name, options)
-    const box = await prepared.start()
+    const box = await prepared.start().catch(async (error: unknown) => {
+      await end(prepared)
+      throw error
+    })
     const member = new FleetMember({ ...prepared, name, box }, prepared.start)
     this.members.push(member)
     return member

@@ -66,7 +66,7 @@ async function moves(rig: FleetRig, set: (user: string, destination: string) => 
   }
 }
 
-const NOTHING_EXPIRES = { settle: '0s', positive_ttl: '1h', lookup_timeout: '1s' }
+const NOTHING_EXPIRES = { settle: '0s', positive_ttl: '1h' }
 
 describe('Redis behind TLS', { skip }, () => {
   it('with a CA of its own: lookups, writes, the watch and the bus trust that one', async () => {
@@ -102,7 +102,7 @@ describe('a Redis Cluster', { skip }, () => {
   it('as source and bus of a fleet: changes by hand are seen on every primary; one that is away takes only its accounts with it', async () => {
     await using servers = await twoServers()
     await using cluster = await startRedisCluster()
-    await using rig = await FleetRig.start(['a', 'b'], { destinations: servers.destinations, mapping: NOTHING_EXPIRES, url: cluster.url })
+    await using rig = await FleetRig.start(['a', 'b'], { destinations: servers.destinations, mapping: { ...NOTHING_EXPIRES, lookup_timeout: '1s' }, url: cluster.url })
     const hand = new Cluster(cluster.servers.map(({ port }) => ({ host: '127.0.0.1', port })), { redisOptions: { protocol: 2, disableClientInfo: true } })
     hand.on('error', () => {})
     try {
