@@ -11,7 +11,7 @@ import { linesOf } from './client.ts'
 import type { Client } from './client.ts'
 import { createProgress } from './progress.ts'
 import type { Progress } from './progress.ts'
-import { showAll } from './show.ts'
+import { showList } from './show.ts'
 import { askAndShow, refused, talk, warnUnconfirmed } from './talk.ts'
 import type { Status, TalkOptions } from './talk.ts'
 import { interruptible, plain, write } from './terminal.ts'
@@ -42,8 +42,12 @@ export async function cutover(terminal: Terminal, accounts: readonly string[], o
 function cutoverOne(terminal: Terminal, identifier: string, options: CutoverOptions): Promise<Status> {
   const call = { method: 'POST', path: '/accounts/cutover', query: { identifier, destination: options.to, hold: options.hold } } as const
   return askAndShow(terminal, options, call, (json) => {
-    const { peers: _peers, unconfirmed: _unconfirmed, bus: _bus, ...facts } = json
-    return showAll(facts)
+    const text = (name: string): string => {
+      const value = json[name]
+      return typeof value === 'string' || typeof value === 'number' ? plain(String(value)) : 'the default'
+    }
+    const ended = `${text('sessions_ended')} sessions ended, ${text('ms')} ms`
+    return `${text('identifier')}: ${text('result')} from ${text('from')} to ${text('destination')}, ${ended}\n${showList(json['steps'])}`
   })
 }
 
@@ -99,6 +103,9 @@ async function batch(terminal: Terminal, client: Client, accounts: readonly stri
     await refused(terminal, options, answer.refused)
     return 'refused'
   }
+  // The answer names accounts as they are looked up; which of ours that is shows for certain when all have been answered.
+  const ours = new Map(accounts.map((account) => [account.toLowerCase(), account]))
+  const failed: string[] = []
   let answered = 0
   let why: string | undefined
   for await (const line of linesOf(answer.stream)) {
@@ -109,16 +116,22 @@ async function batch(terminal: Terminal, client: Client, accounts: readonly stri
       continue
     }
     answered++
-    const account = left.has(identifier) ? identifier : (accounts.find((one) => one.toLowerCase() === identifier.toLowerCase()) ?? identifier)
     const error = line['error']
     if (error === undefined) {
       outcome.done++
-      left.delete(account)
-    } else outcome.failed++
+      left.delete(left.has(identifier) ? identifier : (ours.get(identifier.toLowerCase()) ?? identifier))
+    } else {
+      outcome.failed++
+      failed.push(identifier)
+    }
     progress.at(outcome.done + outcome.failed)
     if (options.json === true) await write(terminal.stdout, `${JSON.stringify(line)}\n`)
     else if (typeof error === 'string') await write(terminal.stderr, `${plain(identifier)}: ${plain(error)}\n`)
     await warnUnconfirmed(terminal, line)
+  }
+  if (answered >= accounts.length) {
+    for (const account of accounts) left.delete(account)
+    for (const account of failed) left.add(account)
   }
   return answered < accounts.length ? (why ?? 'the instance ended its answer before its time') : undefined
 }

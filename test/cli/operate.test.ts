@@ -14,7 +14,7 @@ import type { Temporary } from '../support/temporary.ts'
 
 const run = promisify(execFile)
 
-describe('the commands for operators', { timeout: 120_000 }, () => {
+describe('the commands for operators', { timeout: 300_000 }, () => {
   let api: TestManagement
   let directory: Temporary
   let cli: CommandLine
@@ -138,6 +138,51 @@ describe('the commands for operators', { timeout: 120_000 }, () => {
     assert.equal(code, 1)
     assert.match(err, /interrupted while it was being sent: nothing has changed/)
     assert.equal(api.operations.mappings.size, 0)
+  })
+
+  it('move one account and tell of each step', async () => {
+    const { code, out, err } = await ask('cutover', '--to', 'new', 'Ann')
+    assert.deepEqual([code, err], [0, ''])
+    assert.match(out, /^ann: moved from the default to new, 0 sessions ended, 2 ms\nSTEP .*\nkick +ok +1\n$/)
+    assert.equal((await ask('cutover', '--to', 'moon', 'ann')).code, 1)
+  })
+
+  it('move a list in batches, name what failed, and write down what was not moved', async () => {
+    const names = Array.from({ length: 2_300 }, (_, i) => `User${i}`)
+    await writeFile(join(directory.path, 'list'), `# all\n\n${names.map((name) => `${name}\told\r\n`).join('')}user5\n%bad\n`)
+    const { code, out, err } = await ask('cutover', '--to', 'new', '--from', 'list')
+    assert.deepEqual([code, out], [1, ''])
+    assert.match(err, /^%bad: .*\n2301 of 2302 moved to new, 1 failed\nNot moved: 1, listed in list\.rest\. To go on:\n {2}signalbox cutover --to new --from list\.rest\n$/)
+    assert.equal(await readFile(join(directory.path, 'list.rest'), 'utf8'), '%bad\n')
+    assert.equal(api.operations.mappings.size, 2_300)
+    const json = await ask('cutover', '--to', 'new', '--json', 'ann', 'bob')
+    assert.deepEqual(new Set(json.out.trimEnd().split('\n').map((line) => JSON.parse(line).identifier)), new Set(['ann', 'bob']))
+    assert.equal(json.code, 0)
+  })
+
+  it('stop a list at Ctrl-C, and go on from there', async () => {
+    const names = Array.from({ length: 1_500 }, (_, i) => `user${i}`)
+    await writeFile(join(directory.path, 'long'), names.map((name) => `${name}\n`).join(''))
+    const stuck = Promise.withResolvers<void>()
+    // The first batch goes through; then it stands still.
+    const { mappings } = api.operations
+    const child = cli.start('cutover', '--to', 'new', '--from', 'long', ...there)
+    const ran = finished(child)
+    while (mappings.size < 1_000) {
+      await new Promise((resolve) => setImmediate(resolve))
+      if (mappings.size >= 900) api.operations.gate = stuck.promise
+    }
+    child.kill('SIGINT')
+    const { code, err } = await ran
+    stuck.resolve()
+    assert.equal(code, 1)
+    assert.match(err, /^\d+ of 1500 moved to new\nsignalbox: interrupted\nNot moved: \d+, listed in long\.rest\. To go on:\n {2}signalbox cutover --to new --from long\.rest\n$/)
+    const left = (await readFile(join(directory.path, 'long.rest'), 'utf8')).trimEnd().split('\n')
+    assert.ok(left.length >= 500 && names.slice(1_000).every((name) => left.includes(name)), String(left.length))
+    api.operations.gate = Promise.resolve()
+    const again = await ask('cutover', '--to', 'new', '--from', 'long.rest')
+    assert.deepEqual([again.code, again.err], [0, `${left.length} of ${left.length} moved to new\n`])
+    assert.deepEqual([...new Set(names.map((name) => mappings.get(name)))], ['new'])
   })
 
   it('export to a file that is there only once it is whole', async () => {
