@@ -342,6 +342,22 @@ test('the preamble goes before every other byte', async () => {
   backend.destroy()
 })
 
+test('an address that leads back to us is not connected to, and says nothing against the destination', async () => {
+  const server = await listen()
+  const { dial, outcomes } = dialerOf({
+    addresses: new AddressBook(systemClock, () => Promise.resolve(['127.0.0.2', '127.0.0.1'].map((address) => ({ address, family: 4 as const })))),
+    isOurs: (address, port) => port === server.port && address === '127.0.0.2',
+    server: serverConfigOf({ backendConnectRetries: 1 }),
+  })
+  const backend = await dial(requestOf(server.port, 'plain', { host: 'both' }))
+  assert.equal(server.sockets.size, 1)
+  backend.destroy()
+  outcomes.length = 0
+  const { dial: loop } = dialerOf({ isOurs: (_address, port) => port === server.port, report: (_destination, _client, outcome) => outcomes.push(outcome) })
+  await assert.rejects(loop(requestOf(server.port)), failsWith('BACKEND_LOOP'))
+  assert.deepEqual(outcomes, [])
+})
+
 test('cancelling in each phase rejects with its reason, reports nothing and leaves no socket open', async () => {
   const silent = await listen({ take: () => {} })
   const undecided = await listen({ onLogin: () => {} })

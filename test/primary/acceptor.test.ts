@@ -336,6 +336,22 @@ test('a full listener and a full address are told so, told apart, and open again
   }
 })
 
+test('who may announce others is not counted for himself: a balancer has as many connections as the listener takes', async (context) => {
+  const listener = { proxyProtocol: 'required', proxyTrusted: ['127.0.0.0/8'] } as const
+  const { join, connect, refused, limits } = await house(context, { listener, perAddress: 1 })
+  join(1)
+  for (let connections = 1; connections <= 3; connections++) {
+    await connect()
+    assert.equal(limits.connections, connections)
+  }
+  assert.equal(limits.admit('imap', '127.0.0.1'), 'admitted')
+  assert.deepEqual(refused, [])
+  const stranger = await house(context, { listener: { ...listener, proxyTrusted: ['10.0.0.0/8'] }, perAddress: 1 })
+  stranger.join(1)
+  await stranger.connect()
+  assert.equal(stranger.limits.admit('imap', '127.0.0.1'), 'address-full')
+})
+
 test('a worker that drains gets nothing new, and what it declines goes to another', async (context) => {
   const { acceptor, join, connect, workers, decline } = await house(context)
   join(1)

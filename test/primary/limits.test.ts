@@ -42,6 +42,25 @@ test('addresses are counted over all listeners; IPv6 by its /64, IPv4-mapped add
   }
 })
 
+test('a connection whose address is announced later counts for nobody until it is, and then for that one', async () => {
+  const { limits, ref } = room({ perAddress: 1 })
+  const announced = (id: number, address: string): Promise<boolean> => ref.ask({ type: 'announced', id, address }, 1_000)
+  for (const id of [1, 2, 3]) {
+    assert.equal(limits.admit('b', undefined), 'admitted')
+    limits.register(id, 'b', undefined, 1)
+  }
+  assert.equal(await announced(1, '203.0.113.9'), true)
+  assert.equal(await announced(2, '203.0.113.9'), false)
+  assert.equal(await announced(3, '203.0.113.10'), true)
+  assert.equal(limits.admit('a', '203.0.113.9'), 'address-full')
+  assert.equal(await announced(1, '203.0.113.10'), true, 'it is counted once')
+  limits.release(2)
+  limits.release(1)
+  assert.equal(limits.admit('a', '203.0.113.9'), 'admitted')
+  assert.equal(await announced(99, '203.0.113.9'), true, 'one that has ended takes no place')
+  assert.equal(limits.admit('a', '203.0.113.9'), 'admitted')
+})
+
 test('without a limit addresses are not counted', () => {
   const { limits } = room()
   for (let id = 0; id < 500; id++) limits.register(id, 'a', '192.0.2.1', 1)
