@@ -18,6 +18,7 @@ export const PACKAGES = {
   curl: 'curl',
   python3: 'python3',
   openssl: 'openssl',
+  'fail2ban-regex': 'fail2ban',
   'redis-server': 'redis-server',
   postgres: 'postgresql',
   mariadbd: 'mariadb-server',
@@ -27,6 +28,7 @@ export const PACKAGES = {
 export const SERVICES: Readonly<Record<string, readonly string[]>> = {
   'dovecot-imapd': ['dovecot.service', 'dovecot.socket'],
   postfix: ['postfix.service'],
+  fail2ban: ['fail2ban.service'],
   'redis-server': ['redis-server.service'],
   postgresql: ['postgresql.service'],
   'mariadb-server': ['mariadb.service'],
