@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { before, describe, test } from 'node:test'
 import { TLSSocket, createSecureContext } from 'node:tls'
-import { systemClock } from '../../src/clock.ts'
+import { type Clock, systemClock } from '../../src/clock.ts'
 import type { ProtocolName } from '../../src/config/config.ts'
 import { BackendDialer } from '../../src/destination/dialer.ts'
 import { asSignalboxError } from '../../src/errors.ts'
@@ -15,6 +15,7 @@ import { makeAuthority } from '../support/certificates.ts'
 import type { Issued } from '../support/certificates.ts'
 import { loginOf, requestOf, serverConfigOf, talkServer } from '../support/fake-backend.ts'
 import type { TalkServer } from '../support/fake-backend.ts'
+import { FakeClock } from '../support/fake-clock.ts'
 
 interface Script {
   readonly protocol: ProtocolName
@@ -74,13 +75,16 @@ async function server(answers: readonly string[], phase: number, act: (socket: S
   })
 }
 
-/** How a dial and a login there end. `patience`: the deadline of the dial, and of the login. */
-async function outcomeOf(at: TalkServer, name: ProtocolName, { tls, patience }: { tls: 'plain' | 'starttls'; patience: number }): Promise<string> {
+/** Of the dial, and of the login: far above what anything here takes, where something is said. */
+const PATIENCE_MS = 20_000
+
+/** How a dial and a login there end. */
+async function outcomeOf(at: TalkServer, name: ProtocolName, tls: 'plain' | 'starttls' = 'plain', clock: Clock = systemClock): Promise<string> {
   const protocol = protocolByName(name)
   assert.ok(protocol?.kind === 'login')
   const dialer = new BackendDialer({
-    server: serverConfigOf({ backendConnectRetries: 0, backendTimeout: patience }),
-    clock: systemClock,
+    server: serverConfigOf({ backendConnectRetries: 0, backendTimeout: PATIENCE_MS }),
+    clock,
     report: () => {},
   })
   try {
@@ -100,9 +104,6 @@ async function outcomeOf(at: TalkServer, name: ProtocolName, { tls, patience }: 
   }
 }
 
-/** Far above what anything here takes, where something is said. */
-const LONG = { tls: 'plain', patience: 20_000 } as const
-
 for (const { protocol, answers, goodbye, goodbyeToLogin, upTo } of SCRIPTS) {
   describe(`a backend that fails: ${protocol}`, () => {
     let issued: Issued
@@ -115,7 +116,7 @@ for (const { protocol, answers, goodbye, goodbyeToLogin, upTo } of SCRIPTS) {
     const phases = answers.map((_, phase) => phase)
 
     test('lets in where nothing fails', async () => {
-      assert.equal(await outcomeOf(await server(answers, -1, () => {}), protocol, LONG), 'accepted')
+      assert.equal(await outcomeOf(await server(answers, -1, () => {}), protocol), 'accepted')
     })
 
     for (const phase of phases) {
@@ -123,29 +124,30 @@ for (const { protocol, answers, goodbye, goodbyeToLogin, upTo } of SCRIPTS) {
       const where = words[phase]
 
       test(`says nothing for ${where}`, async () => {
-        const silent = await server(answers, phase, () => {})
-        assert.equal(await outcomeOf(silent, protocol, { tls: 'plain', patience: 150 }), phase === last ? 'BACKEND_REPLAY_TIMEOUT' : 'BACKEND_TIMEOUT')
+        const clock = new FakeClock()
+        const silent = await server(answers, phase, () => clock.advance(PATIENCE_MS))
+        assert.equal(await outcomeOf(silent, protocol, 'plain', clock), phase === last ? 'BACKEND_REPLAY_TIMEOUT' : 'BACKEND_TIMEOUT')
       })
 
       test(`closes instead of ${where}, politely or not`, async () => {
-        assert.equal(await outcomeOf(await server(answers, phase, (socket) => socket.end()), protocol, LONG), 'BACKEND_CLOSED')
+        assert.equal(await outcomeOf(await server(answers, phase, (socket) => socket.end()), protocol), 'BACKEND_CLOSED')
         const reset = await server(answers, phase, (socket) => socket.resetAndDestroy())
         // A reset right after the connection was accepted may be seen as one that came to nothing.
         const codes = phase === 0 ? ['BACKEND_CLOSED', 'BACKEND_CONNECT'] : ['BACKEND_CLOSED']
-        assert.ok(codes.includes(await outcomeOf(reset, protocol, LONG)))
+        assert.ok(codes.includes(await outcomeOf(reset, protocol)))
         const half = answers[phase]?.slice(0, 4) ?? ''
-        assert.equal(await outcomeOf(await server(answers, phase, (socket) => socket.end(half)), protocol, LONG), 'BACKEND_CLOSED')
+        assert.equal(await outcomeOf(await server(answers, phase, (socket) => socket.end(half)), protocol), 'BACKEND_CLOSED')
       })
 
       test(`talks nonsense for ${where}`, async () => {
         const nonsense = await server(answers, phase, (socket) => void socket.write('\u0000\u0001\u0002 HTTP/1.1\r\n'))
-        assert.equal(await outcomeOf(nonsense, protocol, LONG), phase === 0 ? 'BACKEND_GREETING' : 'BACKEND_PROTOCOL')
+        assert.equal(await outcomeOf(nonsense, protocol), phase === 0 ? 'BACKEND_GREETING' : 'BACKEND_PROTOCOL')
       })
     }
 
     test('says goodbye instead of its greeting, and instead of the answer to a login', async () => {
-      assert.equal(await outcomeOf(await server(answers, 0, (socket) => socket.end(goodbye)), protocol, LONG), 'BACKEND_GREETING')
-      assert.equal(await outcomeOf(await server(answers, last, (socket) => socket.end(goodbye)), protocol, LONG), goodbyeToLogin)
+      assert.equal(await outcomeOf(await server(answers, 0, (socket) => socket.end(goodbye)), protocol), 'BACKEND_GREETING')
+      assert.equal(await outcomeOf(await server(answers, last, (socket) => socket.end(goodbye)), protocol), goodbyeToLogin)
     })
 
     test('has a certificate that nobody signed, behind STARTTLS', async () => {
@@ -157,17 +159,16 @@ for (const { protocol, answers, goodbye, goodbyeToLogin, upTo } of SCRIPTS) {
         secured.on('error', () => secured.destroy())
         secured.resume()
       })
-      assert.equal(await outcomeOf(wrong, protocol, { tls: 'starttls', patience: 20_000 }), 'BACKEND_CERTIFICATE')
+      assert.equal(await outcomeOf(wrong, protocol, 'starttls'), 'BACKEND_CERTIFICATE')
     })
 
     test('injects behind STARTTLS, offers none, or refuses it', async () => {
-      const starttls = { tls: 'starttls', patience: 20_000 } as const
       const goAhead = upTo.length - 1
       const injecting = await server(upTo, goAhead, (socket) => void socket.write(`${upTo[goAhead]}${answers[1]}`))
-      assert.equal(await outcomeOf(injecting, protocol, starttls), 'BACKEND_INJECTION')
-      assert.equal(await outcomeOf(await server(answers, -1, () => {}), protocol, starttls), 'BACKEND_PROTOCOL')
+      assert.equal(await outcomeOf(injecting, protocol, 'starttls'), 'BACKEND_INJECTION')
+      assert.equal(await outcomeOf(await server(answers, -1, () => {}), protocol, 'starttls'), 'BACKEND_PROTOCOL')
       const refusing = await server(upTo, goAhead, (socket) => void socket.write('nothing of the sort\r\n'))
-      assert.equal(await outcomeOf(refusing, protocol, starttls), 'BACKEND_PROTOCOL')
+      assert.equal(await outcomeOf(refusing, protocol, 'starttls'), 'BACKEND_PROTOCOL')
     })
 
   })
