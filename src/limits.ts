@@ -38,7 +38,7 @@ export const PREAUTH_COMMANDS = 100
 export const BACKEND_LINE = 16_384
 /** Everything that a backend may send before the bridge. */
 export const BACKEND_PREAMBLE = 131_072
-/** What a connection costs a worker before it has logged in, besides what its dialogue holds: sockets, TLS state, objects. */
+/** What a connection costs a worker before it has logged in, besides what its dialogue holds: sockets, TLS state, objects (72 KiB with TLS, 12 without). */
 export const PREAUTH_CONNECTION = 65_536
 /** What a client may send behind its login command before the backend has answered. */
 export const PIPELINED_BEHIND_LOGIN = 65_536
