@@ -169,7 +169,7 @@ export interface CutoverRequest {
 export interface EventOperations {
   readonly happenings: Happenings
   /** A pause of so many milliseconds, that can be given up. */
-  quiet(ms: number): { readonly over: Promise<void>; cancel(): void }
+  readonly quiet: (ms: number) => { readonly over: Promise<void>; cancel(): void }
 }
 
 export interface Operations {

@@ -83,7 +83,7 @@ export class Happenings {
         const { waiting, lost } = listener
         listener.waiting = []
         listener.lost = 0
-        yield lost === 0 ? waiting : [...waiting, { event: 'lost', data: { count: lost } }]
+        yield lost === 0 ? waiting : [...waiting, tooSlow(lost)]
       }
     } finally {
       gone.removeEventListener('abort', stop)
@@ -97,4 +97,9 @@ export class Happenings {
     this.#closed = true
     for (const { wake } of this.#listeners) wake?.()
   }
+}
+
+function tooSlow(count: number): Happening {
+  const event: HappeningName = 'lost'
+  return { event, data: { count } }
 }

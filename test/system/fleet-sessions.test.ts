@@ -62,14 +62,13 @@ describe('the live sessions of a fleet', { skip: skipWithout('redis-server') }, 
     const { sessions, total, unanswered } = await ask(a, 'GET', '/sessions', { identifier: 'Carol@example.com' })
     assert.ok(Array.isArray(sessions))
     assert.deepEqual([sessions.length, total, unanswered], [2, 2, []])
-    assert.deepEqual(sessions.map(({ instance, account, protocol, destination, client }) => [instance, account, protocol, destination, client]).toSorted(), [
-      [a.name, 'carol@example.com', 'imap', 'old', '127.0.0.1'],
-      [b.name, 'carol@example.com', 'imap', 'old', '127.0.0.1'],
-    ])
+    const facts = sessions.map(({ instance, account, protocol, destination, client }) => [instance, account, protocol, destination, client].join(' '))
+    const expected = [a.name, b.name].map((name) => `${name} carol@example.com imap old 127.0.0.1`)
+    assert.deepEqual(new Set(facts), new Set(expected))
     assert.ok(Math.abs(Date.parse(sessions[0].since) - Date.now()) < 60_000)
     const summary = await ask(b, 'GET', '/sessions/summary')
     assert.ok(Array.isArray(summary['counts']))
-    assert.deepEqual(summary['counts'].map(({ instance, sessions: count }) => [instance, count]).toSorted(), [[a.name, 1], [b.name, 2]])
+    assert.deepEqual(new Set(summary['counts'].map(({ instance, sessions: count }) => `${instance} ${count}`)), new Set([`${a.name} 1`, `${b.name} 2`]))
     const listed = await ask(b, 'GET', '/sessions', { limit: '2' })
     assert.deepEqual([Array.isArray(listed['sessions']) && listed['sessions'].length, listed['total']], [2, 3])
   })
@@ -106,8 +105,9 @@ describe('the live sessions of a fleet', { skip: skipWithout('redis-server') }, 
     assert.ok(Number(before['total']) >= 2)
     await until(async () => (await ask(a, 'GET', '/sessions', { destination: 'old' }))['total'] === 0)
     assert.equal((await ask(b, 'GET', '/sessions', { destination: 'new' }))['total'], 1)
-    const closed = [...a.events('session_closed'), ...b.events('session_closed')].filter(({ reason }) => reason === 'drained')
-    assert.equal(closed.length, before['total'])
+    const drainedLines = () => [...a.events('session_closed'), ...b.events('session_closed')].filter(({ reason }) => reason === 'drained')
+    await until(async () => drainedLines().length >= Number(before['total']))
+    assert.equal(drainedLines().length, before['total'])
     clients = []
   })
 })

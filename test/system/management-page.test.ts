@@ -11,6 +11,11 @@ function shape(value: unknown): unknown {
   return value === null || typeof value === 'boolean' ? value : typeof value
 }
 
+/** One value, or one per line (lines of JSON). */
+function shapes(text: string): unknown {
+  return text.trim().split('\n').map((line) => shape(JSON.parse(line)))
+}
+
 describe('the examples of docs/management.md', () => {
   it('work as printed while the demo runs, and give the answers that are printed', { skip: skipWithout('curl') }, async (t) => {
     const page = await readFile(new URL('../../docs/management.md', import.meta.url), 'utf8')
@@ -25,7 +30,7 @@ describe('the examples of docs/management.md', () => {
     for (const [, command = '', kind, printed = ''] of examples) {
       const answer = await paste(`${exported}\n${setting}${command}`)
       if (kind === 'text') assert.equal(answer, printed, command)
-      else assert.deepEqual(shape(JSON.parse(answer)), shape(JSON.parse(printed)), command)
+      else assert.deepEqual(shapes(answer), shapes(printed), command)
     }
   })
 })
