@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { createPrivateKey } from 'node:crypto'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { test } from 'node:test'
 import { makeAuthority, makeExpired, makeSelfSigned } from '../support/certificates.ts'
 import { checkChanged, mistakesOf } from '../support/configuration.ts'
@@ -146,6 +146,18 @@ test('a CA bundle and a client certificate become part of their destination', as
     'destination.legacy.tls_ca: holds no certificate in PEM form',
     'destination.legacy.tls_client_key: does not belong to the certificate in tls_client_cert',
   ])
+})
+
+test('a ticket key file that others may read, or the group may write, is a warning', async () => {
+  await using files = await directory()
+  const path = await files.put('tickets', Buffer.alloc(48))
+  for (const [mode, open] of [[0o600, false], [0o400, false], [0o640, false], [0o604, true], [0o644, true], [0o620, true], [0o666, true]] as const) {
+    await chmod(path, mode)
+    const loaded = await checkChanged({ 'tls.ticket_key_file': path })
+    assert.ok(loaded.ok)
+    const warned = loaded.warnings.some((warning) => warning.includes(`tls.ticket_key_file has the permissions 0${mode.toString(8)}`))
+    assert.equal(warned, open, mode.toString(8))
+  }
 })
 
 test('a ticket key file holds 48 bytes', async () => {

@@ -119,3 +119,26 @@ test('what a client sends and nobody has read yet counts', async () => {
   assert.equal(error?.code, 'CLIENT_CROWDED_OUT')
   assert.equal(memory.sum, 0)
 })
+
+test('a connection in the middle of its TLS handshake goes without a word', async () => {
+  const memory = new PreauthMemory(PREAUTH_CONNECTION)
+  let begun = false
+  const rig = await sessionRig({
+    listener: { tls: 'implicit' },
+    tls: {
+      accept: (socket, cancel) =>
+        new Promise((_, reject) => {
+          begun = true
+          cancel.addEventListener('abort', () => {
+            socket.destroy()
+            reject(cancel.reason as Error)
+          })
+        }),
+    },
+    services: { preauth: memory },
+  })
+  await eventually(() => begun, 'the handshake')
+  memory.enter({ crowdOut: () => {} })
+  const { error } = await rig.ends()
+  assert.deepEqual([error?.code, rig.client.received], ['CLIENT_CROWDED_OUT', ''])
+})
