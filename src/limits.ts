@@ -240,7 +240,7 @@ export const CUTOVER_HOLD_SECONDS = 30
 /** What a cutover may take over twice that: acknowledgements, and putting a mapping back. Its lease lasts that long. */
 export const CUTOVER_LEASE_MARGIN_MS = 15_000
 /** Accounts of one bulk cutover that are under way at a time, and failures in a row that end it. */
-export const CUTOVERS_AT_ONCE = 64
+export const CUTOVERS_AT_ONCE = 256
 export const CUTOVER_FAILURES = 100
 /** Seconds of a delay at most. */
 export const DELAY_SECONDS = 120
