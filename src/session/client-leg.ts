@@ -28,8 +28,10 @@ export interface ClientLegOptions {
   readonly tls: InboundTls
   readonly clock: Clock
   readonly cancel: AbortSignal
-  /** listener.preauth_timeout, milliseconds: from here to a complete login command. */
+  /** listener.preauth_timeout, milliseconds: to a complete login command, each time it is the client's turn. */
   readonly timeout: number
+  /** What the accept stage has used up of the first of them. */
+  readonly spent: number
   /** Milliseconds before a refusal is answered (limits.auth_failure_delay and the address's history). */
   readonly penalty: () => Promise<number>
   /** Told what the dialogue holds, bytes, whenever it was fed. */
@@ -52,6 +54,7 @@ export class ClientLeg implements PreauthPort {
   #timer: Timer | undefined
   #login: Waiting<Login> | undefined
   #reply: Waiting<Buffer | undefined> | undefined
+  #spent: number
   /** A login that came before anyone asked for it. */
   #ready: Login | undefined
   #over = false
@@ -66,6 +69,7 @@ export class ClientLeg implements PreauthPort {
     this.#options = options
     this.#socket = options.socket
     this.#secure = options.secure
+    this.#spent = options.spent
     this.#dialogue = options.factory.open(this, options)
   }
 
@@ -211,7 +215,8 @@ export class ClientLeg implements PreauthPort {
     if (this.#over || this.#dialogue === undefined) return
     this.#turn = 'client'
     this.#timer?.cancel()
-    this.#timer = this.#options.clock.after(this.#options.timeout, () => this.expire('timeout'))
+    this.#timer = this.#options.clock.after(Math.max(0, this.#options.timeout - this.#spent), () => this.expire('timeout'))
+    this.#spent = 0
     say(this.#dialogue)
     this.#closeIfEnded()
   }

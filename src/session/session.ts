@@ -203,6 +203,7 @@ export class Session implements SessionHandle {
       clock,
       cancel: this.#cancel.signal,
       timeout: listener.preauthTimeout,
+      spent: clock.now() - this.#began,
       penalty: () => penalty(clientAddress),
       holds: (bytes) => this.#occupant?.holds(bytes),
       over: (error) => {

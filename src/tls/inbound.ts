@@ -5,8 +5,8 @@ import type { CertificateConfig } from '../config/config.ts'
 
 export interface InboundTls {
   /**
-   * Runs the server side of a handshake on a socket from which no byte of it has been read into JavaScript. Resolves
-   * with the encrypted socket (paused, allowHalfOpen), rejects with CLIENT_TLS or, when `cancel` aborts, with its
+   * Runs the server side of a handshake on a paused socket. What the socket has read ahead (behind a PROXY header) belongs to
+   * the handshake. Resolves with the encrypted socket (paused, allowHalfOpen), rejects with CLIENT_TLS or, when `cancel` aborts, with its
    * reason; the socket is destroyed then. Applies no deadline of its own.
    */
   accept(socket: Socket, cancel: AbortSignal): Promise<TLSSocket>

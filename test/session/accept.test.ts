@@ -210,6 +210,19 @@ describe('a trusted peer', () => {
     assert.equal(rig.box.clock.pending, 0)
   })
 
+  test('has what is left of preauth_timeout for its login', async () => {
+    const rig = await behind({ ...TRUSTED, preauthTimeout: 10_000 })
+    rig.box.clock.advance(6_000)
+    rig.client.send(LINE)
+    await greeted(rig.client)
+    rig.box.clock.advance(3_999)
+    assert.equal(rig.client.received, 'HELLO\n')
+    rig.box.clock.advance(1)
+    await eventually(() => rig.client.received === 'HELLO\nBYE timeout\n', 'the time is up')
+    rig.client.socket.end()
+    assert.equal((await rig.ends()).error?.code, 'CLIENT_TIMEOUT')
+  })
+
   test('that stalls within its header is closed at the deadline, and by a kick or a shutdown', async () => {
     const late = await behind({ ...TRUSTED, preauthTimeout: 10_000 })
     late.client.send('PROXY TCP4 203.0.113.9 ')
