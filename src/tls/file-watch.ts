@@ -59,7 +59,8 @@ export class FileWatch {
   }
 
   async #lookAtAll(): Promise<void> {
-    for (const state of [...this.#states]) await this.#lookAt(state)
+    // Closing empties the list, and so ends the round.
+    for (const state of this.#states) await this.#lookAt(state)
   }
 
   async #lookAt(state: State): Promise<void> {
