@@ -17,19 +17,21 @@ import { skipWithout } from '../support/programs.ts'
 import { Signalbox } from '../support/signalbox.ts'
 import { Peer } from '../support/socket-pair.ts'
 import { soon } from '../support/soon.ts'
+import { StubImap } from '../support/stub-imap.ts'
 import { makeTemporary } from '../support/temporary.ts'
 import type { Temporary } from '../support/temporary.ts'
 import { WireClient } from '../support/wire-client.ts'
 
 const STRANGER = '127.0.0.5'
 const WAYS = ['none', 'proxy', 'xclient'] as const
-const USERS = [...WAYS, 'circle'].map((name) => `${name}@example.com`)
+const USERS = [...WAYS, 'circle', 'mute'].map((name) => `${name}@example.com`)
 
 for (const distribution of ['primary', 'kernel'] as const) {
   describe(`the client's address with distribution "${distribution}"`, { skip: skipWithout('dovecot') }, () => {
     let temporary: Temporary
     let dovecot: Dovecot
     let box: Signalbox
+    let stub: StubImap
     let ports: Record<'imap' | 'imaps' | 'lmtp' | 'lmtps' | 'limited', number>
 
     before(async () => {
@@ -47,6 +49,7 @@ for (const distribution of ['primary', 'kernel'] as const) {
         certificate,
         services: {},
       })
+      stub = await StubImap.start({ name: 'mute', tls: 'plain' })
       const { login, lmtp } = dovecot.ports ?? assert.fail('no services')
       const [imap = 0, imaps = 0, lmtpPort = 0, lmtps = 0, limited = 0] = await freePorts(5)
       ports = { imap, imaps, lmtp: lmtpPort, lmtps, limited }
@@ -74,6 +77,7 @@ for (const distribution of ['primary', 'kernel'] as const) {
             none: destination('none', login.imap.starttls),
             proxy: destination('proxy', login.imap.proxiedStarttls),
             xclient: destination('xclient', login.imap.starttls),
+            mute: { host: '127.0.0.1', forwarding: 'xclient', allow_plaintext_auth: true, protocol: { imap: { port: stub.port, tls: 'plain' } } },
             // Another way to say 127.0.0.1, which only the dial sees through.
             circle: { host: '0.0.0.0', forwarding: 'none', allow_plaintext_auth: true, protocol: { imap: { port: imap, tls: 'plain' } } },
           },
@@ -88,6 +92,7 @@ for (const distribution of ['primary', 'kernel'] as const) {
     after(async () => {
       await (box as Signalbox | undefined)?.stop()
       await (dovecot as Dovecot | undefined)?.stop()
+      await (stub as StubImap | undefined)?.stop()
       await (temporary as Temporary | undefined)?.remove()
     })
 
@@ -120,6 +125,20 @@ for (const distribution of ['primary', 'kernel'] as const) {
         await soon('Dovecot saw it', async () => /Login: user=<xclient@example\.com>.*rip=2001:db8::9,/.test(await dovecot.log()))
         socket.destroy()
       }
+    })
+
+    it('is lost, and the log says so once for each worker, where a destination takes no ID', async () => {
+      for (let logins = 0; logins < 6; logins++) {
+        const client = await plain(ports.imap)
+        client.send(headerOf(`203.0.113.${60 + logins}`))
+        await client.until(/^\* OK .*\r\n/)
+        assert.match(await client.command('a LOGIN mute@example.com secret'), /^a OK/m)
+        client.destroy()
+      }
+      await box.line((one) => one['event'] === 'client_address_lost')
+      const told = box.lines.filter((one) => one['event'] === 'client_address_lost')
+      assert.ok(told.length <= 2)
+      assert.deepEqual([told[0]?.['destination'], told[0]?.['protocol']], ['mute', 'imap'])
     })
 
     it('is nobody\'s own to forge: a stranger\'s header is nonsense where it is optional, and shuts the door where it is required', async () => {
