@@ -31,7 +31,8 @@ export const LISTENER: TableDefinition = {
     proxy_trusted: setting(
       [],
       CIDRS,
-      'Networks that may send a PROXY header; must be set unless proxy_protocol is off.',
+      'Networks that may send a PROXY header, and whose time-to-live (IMAP ID) is believed; must be set unless ' +
+        'proxy_protocol is off.',
     ),
     max_connections: setting(8_192, wholeNumber(1), 'Connections at the same time on this listener, in this instance.'),
     preauth_timeout: setting('30s', duration('1s'), 'Time from accept to a complete authentication command.'),
