@@ -12,9 +12,9 @@ const CR = 0x0d
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 const BRACE = 0x7b
-/** An announcement of a literal with all the digits that it may reasonably have. */
+/** An announcement of a literal, with more digits than any bound has. */
 const LITERAL = /(?:^|[ (])\{([0-9]{1,20})(\+?)\}$/
-/** As much of a line's end as an announcement can fill, and the byte before it. */
+/** More of a line's end than an announcement and the byte before it can fill. */
 const LONGEST_LITERAL = 32
 
 export type Side = 'client' | 'server'
@@ -29,8 +29,7 @@ interface LiteralAnnouncement {
 function literalAtEnd(text: Buffer): LiteralAnnouncement | undefined {
   const from = Math.max(0, text.length - LONGEST_LITERAL)
   const match = LITERAL.exec(text.toString('latin1', from))
-  if (match === null || (match.index === 0 && match[0].startsWith('{') && from > 0)) return undefined
-  return { size: Number(match[1]), plus: match[2] === '+' }
+  return match === null ? undefined : { size: Number(match[1]), plus: match[2] === '+' }
 }
 
 export interface LineLimits {

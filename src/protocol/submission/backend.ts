@@ -169,7 +169,6 @@ export class SubmissionBackend implements BackendDialogue {
   // ---- before the login ----
 
   #ehlo(): void {
-    this.#keywords = NONE
     this.#state = { at: 'ehlo' }
     this.#port.write(ehlo(this.#options.facts))
   }

@@ -3,7 +3,7 @@
  * configuration alone: no mail is taken here. States, exchanges and bounds are PreauthMachine's.
  *
  * Clients send longer initial responses than a command line may hold by the book (512 bytes); they are taken up to what a
- * SASL message may be. Such a client learned AUTH from EHLO, so AUTH without EHLO is out of sequence.
+ * SASL message may be. AUTH is an extension and comes after EHLO; under HELO it is out of sequence.
  */
 import { isUtf8 } from 'node:buffer'
 import { HELO_NAME, SASL_LINE, SMTP_LINE } from '../../limits.ts'
@@ -98,7 +98,7 @@ export class SubmissionPreauth extends PreauthMachine<undefined> {
       case 'TURN':
       case 'XCLIENT':
       case 'XFORWARD':
-        return this.port.write(LINES.notBeforeLogin)
+        return this.port.write(LINES.notImplemented)
       default:
         return this.port.write(LINES.unknown)
     }

@@ -35,7 +35,7 @@ export const LINES = {
   badName: line('501 5.5.4 Syntax: the name of the client is missing or malformed'),
   badArguments: line(TEXTS.badArguments),
   unknown: line('500 5.5.1 Unknown command'),
-  notBeforeLogin: line('502 5.5.1 Command not implemented'),
+  notImplemented: line('502 5.5.1 Command not implemented'),
   cancelled: line('501 5.7.0 Authentication cancelled'),
   unavailable: line(TEXTS.unavailable),
   tooBusy: line('421 4.3.2 Too many connections, please try again later'),

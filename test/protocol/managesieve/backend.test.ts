@@ -189,7 +189,7 @@ const CORPUS: readonly Dialogue[] = [
     options: { announceClient: CLIENT },
     expect: [['write', XCLIENT], ['trouble', 'BACKEND_PROTOCOL']],
   },
-  ...['BYE (TRYLATER) "busy"\r\n', 'NO "x"\r\n', '* OK imap\r\n', '220 smtp\r\n', '\r\n', 'OKAY\r\n', '"a" "b" "c"\r\n', '"a\r\n'].map(
+  ...['BYE (TRYLATER) "busy"\r\n', 'NO "x"\r\n', '* OK imap\r\n', '220 smtp\r\n', '\r\n', 'OKAY\r\n', '"a" "b" "c"\r\n', '"SASL""PLAIN"\r\n', '"a\r\n'].map(
     (line) => ({ title: `a greeting ${JSON.stringify(line)} is trouble`, turns: [line], expect: [['trouble', 'BACKEND_GREETING']] as const }),
   ),
   {
@@ -202,7 +202,7 @@ const CORPUS: readonly Dialogue[] = [
     turns: [GREETING, line],
     expect: [['announced'], ['write', LOGGED_IN], ['trouble', 'BACKEND_PROTOCOL']] as const,
   })),
-  ...['"!"\r\n', '"a" "b"\r\n'].map((line) => ({
+  ...['"!"\r\n', '"e30=" "e30="\r\n'].map((line) => ({
     title: `a challenge ${JSON.stringify(line)} to a token is trouble`,
     turns: ['"SASL" "XOAUTH2"\r\nOK\r\n', line],
     login: tokenLogin('XOAUTH2', XOAUTH2),

@@ -64,12 +64,12 @@ const CORPUS: readonly Dialogue[] = [
   },
   {
     title: 'NOOP echoes its tag, in quotes or as a literal',
-    input: `NOOP "a \\"b\\\\"\r\nNOOP {4+}\r\na\r\nb\r\nNOOP {2+}\r\n\u00c3\u00a4\r\nNOOP ""\r\nNOOP a\r\nNOOP "a" "b"\r\nNOOP  "a"\r\nNOOP "a\r\nNOOP "\\a"\r\n`,
+    input: `NOOP "a \\"b\\\\"\r\nNOOP {4+}\r\na\r\nb\r\nNOOP {2+}\r\n\u00c3\u00a4\r\nNOOP ""\r\nNOOP a\r\nNOOP "a" "b"\r\nNOOP  "a"\r\nNOOP "a\r\nNOOP "\\a"\r\nNOOP "a\rb"\r\nNOOP "a\0b"\r\n`,
     expect: [
       [
         'write',
         `${GREETING}OK (TAG "a \\"b\\\\") "Done"\r\nOK (TAG {4}\r\na\r\nb) "Done"\r\nOK (TAG {2}\r\n\u00c3\u00a4) "Done"\r\n` +
-          `OK (TAG "") "Done"\r\n${SYNTAX.repeat(5)}`,
+          `OK (TAG "") "Done"\r\n${SYNTAX.repeat(7)}`,
       ],
     ],
   },
@@ -264,6 +264,13 @@ describe('the ManageSieve dialogue before login', () => {
     const sieve = Array.from({ length: 200 }, (_, index) => `vnd.example.${index}`)
     const { calls } = runPreauth(listener({ managesieve: { sieve } }), true, [])
     assert.ok(String(calls[0]?.[1]).includes(`"SIEVE" {${sieve.join(' ').length}}\r\n${sieve.join(' ')}\r\nOK "ready"\r\n`))
+  })
+
+  test('a string is written in quotes up to 1024 bytes, its escapes counted, and as a literal above', () => {
+    for (const [tag, quoted] of [['x'.repeat(1_024), true], ['x'.repeat(1_025), false], ['"'.repeat(512), true], ['"'.repeat(513), false]] as const) {
+      const { calls } = runPreauth(listener(), true, [Buffer.from(`NOOP {${tag.length}+}\r\n${tag}\r\n`)])
+      assert.ok(String(calls[0]?.[1]).includes(quoted ? '(TAG "' : `(TAG {${tag.length}}\r\n${tag})`), tag)
+    }
   })
 
   test('the end of the time or of the instance is told', () => {

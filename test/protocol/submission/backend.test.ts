@@ -58,6 +58,11 @@ const CORPUS: readonly Dialogue[] = [
     ],
   },
   {
+    title: 'what stands in several lines counts together',
+    turns: ['220 x\r\n', '250-x\r\n250-AUTH=PLAIN\r\n250 AUTH LOGIN\r\n', '235 yes\r\n'],
+    expect: [['write', SAID], ['announced'], ['write', LOGGED_IN], ['accepted', '235 yes\r\n']],
+  },
+  {
     title: 'an authzid of its own cannot go by LOGIN',
     turns: ['220 x\r\n', '250-x\r\n250 AUTH LOGIN\r\n'],
     login: passwordLogin('joe', 'pass', FACTS, 'ann'),
@@ -221,7 +226,7 @@ const CORPUS: readonly Dialogue[] = [
     turns: [GREETING, line],
     expect: [['write', SAID], ['trouble', 'BACKEND_PROTOCOL']] as const,
   })),
-  ...['250 ok\r\n', '354 go\r\n', '334-e30=\r\n334 e30=\r\n', '334 e30=\r\n', 'OK\r\n'].map((line) => ({
+  ...['250 ok\r\n', '535-no\r\n235 in\r\n', '235-in\r\n535 no\r\n', '354 go\r\n', '334-e30=\r\n334 e30=\r\n', '334 e30=\r\n', 'OK\r\n'].map((line) => ({
     title: `an answer to AUTH ${JSON.stringify(line)} is trouble`,
     turns: [GREETING, EHLO, line],
     expect: [['write', SAID], ['announced'], ['write', LOGGED_IN], ['trouble', 'BACKEND_PROTOCOL']] as const,
