@@ -1,25 +1,24 @@
 /**
  * One client's session, from the accepted socket to the closed bridge. This file is the one place that knows the order
  * of the seven stages; `run` reads as that list. Stages hand over values. The client leg (with the preauth dialogue) and
- * the backend own their sockets until they release them to the bridge; every credential is gone by then.
+ * the backend leg own their sockets until they release them to the bridge; every credential is gone by then.
  *
  * A session ends in one way: `#close`, once. `end` (kick, shutdown) works in every stage.
  */
-import type { DestinationConfig, LegConfig, Mechanism } from '../config/config.ts'
-import type { Backend, ReplayOutcome } from '../destination/backend.ts'
+import type { DestinationConfig, Mechanism } from '../config/config.ts'
+import type { Backend } from '../destination/backend.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
 import { HOLD_MS } from '../limits.ts'
 import type { Stage } from '../observe/counters.ts'
-import type { DialogueFacts, Login, Protocol, Refusal } from '../protocol/protocol.ts'
+import type { DialogueFacts, Refusal } from '../protocol/protocol.ts'
 import type { OpenRoute } from '../resolver/route.ts'
 import { announced, counted, encrypted, hasSteps, inTime, speaksForOthers, tlsVersion } from './accept.ts'
-import { announcement, timeToLive } from './announcement.ts'
+import { BackendLeg } from './backend-leg.ts'
 import { bridge } from './bridge.ts'
 import type { Bridge, BridgeResult } from './bridge.ts'
 import { ClientLeg } from './client-leg.ts'
 import type { AcceptedConnection, LoginFacts, LoginProfile, PassthroughProfile, SessionEnd, SessionProfile, SessionServices } from './services.ts'
 import { lastWords } from './last-words.ts'
-import type { Place } from './place.ts'
 import type { Occupant } from './preauth-memory.ts'
 import type { EndedBy, SessionHandle } from './sessions.ts'
 
@@ -65,11 +64,9 @@ export class Session implements SessionHandle {
   #bridgedTo: string | undefined
   #routedTo: string | undefined
   #client: ClientLeg | undefined
-  #backend: Backend | undefined
+  readonly #backend: BackendLeg
   #occupant: Occupant | undefined
   #bridge: Bridge | undefined
-  /** To be given back with the backend's connection. */
-  #places: Place[] = []
   #attempting = false
   #attempts = 0
   #letIn: LoginFacts | undefined
@@ -80,6 +77,7 @@ export class Session implements SessionHandle {
     this.#connection = connection
     this.profile = profile
     this.#services = services
+    this.#backend = new BackendLeg(services, profile, connection.id, this.#cancel.signal)
     this.#began = services.clock.now()
     this.#entered = this.#began
   }
@@ -168,7 +166,7 @@ export class Session implements SessionHandle {
   /** Whatever is under way is for nobody any more. */
   #abort(error: SignalboxError): void {
     this.#cancel.abort(error)
-    this.#backend?.destroy(error)
+    this.#backend.abort(error)
   }
 
   // ---- accept ----
@@ -232,21 +230,21 @@ export class Session implements SessionHandle {
         attempt.destination = this.#services.destination(route.destination)
         this.#enter('dial')
         this.#routedTo = attempt.destination?.name
-        const backend = await this.#dial(attempt.destination, login.facts, client.tlsVersion)
+        const backend = await this.#backend.dial(attempt.destination, { connection: this.#connection, facts: login.facts, clientTls: client.tlsVersion })
         this.#enter('replay')
-        const outcome = await this.#replay(client, backend, login)
+        const outcome = await this.#backend.replay(backend, login, client)
         if (outcome.kind === 'accepted') {
-          await this.#countIn()
+          await this.#backend.countIn(this.#account)
           const confirmed = await this.#confirm(route)
           return this.#handOver({ client, backend, attempt, route: confirmed, bytes: outcome.bytes })
         }
         this.#enter('preauth')
-        this.#dropBackend()
+        this.#backend.drop()
         this.#reportRefusal(attempt, outcome.refusal)
         client.refused(outcome.refusal)
       } catch (thrown) {
         this.#enter('preauth')
-        this.#dropBackend()
+        this.#backend.drop()
         this.#throwIfEnded()
         const error = asSignalboxError(thrown)
         this.#services.report.unavailable(this, this.#facts(attempt), error)
@@ -299,49 +297,6 @@ export class Session implements SessionHandle {
     return route
   }
 
-  async #dial(destination: DestinationConfig | undefined, facts: DialogueFacts, clientTls: string | undefined): Promise<Backend> {
-    const { protocol } = this.profile
-    if (destination === undefined) throw new SignalboxError('ROUTE_UNAVAILABLE', 'the destination is gone')
-    const leg = legOf(destination, protocol)
-    const hop = { connection: this.#connection, listener: this.profile.listener, facts, proxyTtl: this.#services.server.proxyTtl }
-    const client = announcement(this.#connection, timeToLive(hop), clientTls)
-    // Before the question of its health: that may make this dial the probe, which must take place then.
-    if (!(await this.#take({ of: 'destination', name: destination.name }))) {
-      throw new SignalboxError('BACKEND_FULL', `destination "${destination.name}" has as many connections as it may`)
-    }
-    const admitted = this.#services.admit(destination.name)
-    if (!(typeof admitted === 'boolean' ? admitted : await this.#unlessEnded(admitted))) {
-      throw new SignalboxError('BACKEND_DOWN', `destination "${destination.name}" is marked down`)
-    }
-    this.#backend = await this.#services.dialer.dial({ destination, leg, protocol, client, facts }, this.#cancel.signal)
-    this.#throwIfEnded()
-    return this.#backend
-  }
-
-  async #replay(client: ClientLeg, backend: Backend, login: Login): Promise<Exclude<ReplayOutcome, { kind: 'challenge' }>> {
-    let outcome = await backend.replay(login)
-    while (outcome.kind === 'challenge') {
-      const answer = await client.challenge(outcome.challenge)
-      outcome = await backend.respond(answer)
-    }
-    this.#throwIfEnded()
-    return outcome
-  }
-
-  /** The account's sessions are counted from the moment a backend has taken the login: before that it is a mere claim. */
-  async #countIn(): Promise<void> {
-    if (this.#account === undefined || (await this.#take({ of: 'account', name: this.#account }))) return
-    throw new SignalboxError('ACCOUNT_FULL', 'the account has as many sessions as it may')
-  }
-
-  async #take(place: Place): Promise<boolean> {
-    const answer = this.#services.places.take(place, this.#connection.id)
-    if (answer === true) return true
-    // Also when nobody waits for the answer any more.
-    this.#places.push(place)
-    return this.#unlessEnded(answer)
-  }
-
   /** A route of which an invalidation may have been missed is looked up again. Gives the route that must hold at the hand-over. */
   async #confirm(route: OpenRoute): Promise<OpenRoute> {
     if (this.#services.resolver.standing(route) !== 'doubtful') return route
@@ -362,10 +317,10 @@ export class Session implements SessionHandle {
     this.#attempting = true
     try {
       this.#enter('dial')
-      const backend = await this.#dial(destination, NO_FACTS, tlsVersion(socket))
+      const backend = await this.#backend.dial(destination, { connection: this.#connection, facts: NO_FACTS, clientTls: tlsVersion(socket) })
       this.#throwIfTakenOut(name)
       const { socket: backendSocket, early } = backend.release()
-      this.#backend = undefined
+      this.#backend.handedOver()
       this.#occupant?.leave()
       socket.off('error', gone)
       socket.off('close', gone)
@@ -381,7 +336,7 @@ export class Session implements SessionHandle {
       this.#services.report.passedThrough(this, facts)
       return { over }
     } catch (thrown) {
-      this.#dropBackend()
+      this.#backend.drop()
       if (this.#cancel.signal.aborted) socket.destroy()
       this.#throwIfEnded()
       const error = asSignalboxError(thrown)
@@ -407,7 +362,7 @@ export class Session implements SessionHandle {
     const { clientSocket, behind, backendSocket, early } = release(client, backend)
     this.#letIn = facts
     this.#client = undefined
-    this.#backend = undefined
+    this.#backend.handedOver()
     this.#occupant?.leave()
     this.#bridgedTo = attempt.destination?.name
     const { promise: over, resolve: done } = Promise.withResolvers<BridgeResult>()
@@ -427,7 +382,7 @@ export class Session implements SessionHandle {
   #close(): void {
     const { clock, sessions, report } = this.#services
     const { reason, error } = this.#end ?? { reason: 'ended' as const, error: undefined }
-    this.#dropBackend()
+    this.#backend.drop()
     // Nothing where the leg is over already; where a defect of ours ended the session, nobody else would close it.
     this.#client?.destroy(error ?? new SignalboxError('INTERNAL', 'the session is over'))
     this.#client = undefined
@@ -437,27 +392,6 @@ export class Session implements SessionHandle {
     sessions.close(this)
     report.closed(this, { reason, error, ...this.#bytes, seconds: (clock.now() - this.#began) / 1000, login: this.#letIn })
     this.#leave()
-  }
-
-  #dropBackend(): void {
-    this.#backend?.destroy()
-    this.#backend = undefined
-    for (const place of this.#places) this.#services.places.giveBack(place, this.#connection.id)
-    this.#places = []
-  }
-
-  /** Waits no longer than the session lives. */
-  async #unlessEnded<T>(promise: Promise<T>): Promise<T> {
-    const { signal } = this.#cancel
-    const { promise: ended, reject } = Promise.withResolvers<never>()
-    const onAbort = (): void => reject(signal.reason)
-    signal.addEventListener('abort', onAbort)
-    try {
-      this.#throwIfEnded()
-      return await Promise.race([promise, ended])
-    } finally {
-      signal.removeEventListener('abort', onAbort)
-    }
   }
 
   #throwIfEnded(): void {
@@ -505,12 +439,4 @@ function tooBusyOf(profile: SessionProfile): Buffer {
 
 function moved(): SignalboxError {
   return new SignalboxError('ROUTE_VOID', 'the account was moved while it logged in')
-}
-
-function legOf(destination: DestinationConfig, protocol: Protocol): LegConfig {
-  const leg = destination.legs[protocol.name]
-  if (leg === undefined) {
-    throw new SignalboxError('BACKEND_NO_LEG', `destination "${destination.name}" has no ${protocol.name} leg`)
-  }
-  return leg
 }
