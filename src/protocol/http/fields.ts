@@ -1,0 +1,94 @@
+/**
+ * Header fields as they stand on the wire: a flat list of names and values, in their order, with their repetitions. What
+ * belongs to one connection only (RFC 9110 §7.6.1) is taken out here, and so is what says who the client is, unless the
+ * sender is believed. Framing and routing fields are never copied: whoever sends a message writes its own.
+ */
+
+/** Name, value, name, value … */
+export type Fields = readonly string[]
+
+/** Those of one connection, besides those that Connection names. */
+const HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+])
+
+/** What proxies say about a client. An underscore counts as a hyphen: many servers can't tell the two apart. */
+const ABOUT_CLIENT = new Set([
+  'forwarded',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-port',
+  'x-forwarded-proto',
+  'x-forwarded-server',
+  'x-real-ip',
+])
+
+/** What a trailer may not bring in (RFC 9110 §6.5.1): framing, routing, request modifiers, authentication. */
+const NOT_IN_TRAILERS = new Set([
+  ...HOP_BY_HOP,
+  ...ABOUT_CLIENT,
+  'authorization',
+  'cache-control',
+  'content-encoding',
+  'content-length',
+  'content-range',
+  'content-type',
+  'cookie',
+  'expect',
+  'host',
+  'set-cookie',
+  'trailer',
+  'www-authenticate',
+])
+
+/** Every field in turn, the name in lower case beside the one that was written. */
+export function* each(fields: Fields): Generator<{ readonly key: string; readonly name: string; readonly value: string }> {
+  for (let at = 0; at + 1 < fields.length; at += 2) {
+    const name = fields[at] ?? ''
+    yield { key: name.toLowerCase(), name, value: fields[at + 1] ?? '' }
+  }
+}
+
+/** All values of a field, whose name is given in lower case. */
+export function valuesOf(fields: Fields, name: string): string[] {
+  const values: string[] = []
+  for (const { key, value } of each(fields)) if (key === name) values.push(value)
+  return values
+}
+
+/** The members of a comma-separated field, in lower case. */
+export function members(fields: Fields, name: string): string[] {
+  return valuesOf(fields, name).flatMap((value) => value.split(',').map((member) => member.trim().toLowerCase()))
+}
+
+/** The fields without those of one connection and without those that `more` (lower case) names. */
+export function endToEnd(fields: Fields, more: ReadonlySet<string> = NONE): string[] {
+  const named = new Set(members(fields, 'connection'))
+  return without(fields, (key) => HOP_BY_HOP.has(key) || named.has(key) || more.has(key))
+}
+
+/** The fields without what proxies say about a client. */
+export function withoutClaims(fields: Fields): string[] {
+  return without(fields, (key) => ABOUT_CLIENT.has(key.replaceAll('_', '-')))
+}
+
+/** Trailers that may pass. */
+export function passingTrailers(trailers: Fields): string[] {
+  return without(trailers, (key) => NOT_IN_TRAILERS.has(key.replaceAll('_', '-')))
+}
+
+function without(fields: Fields, drop: (key: string) => boolean): string[] {
+  const kept: string[] = []
+  for (const { key, name, value } of each(fields)) if (!drop(key)) kept.push(name, value)
+  return kept
+}
+
+const NONE: ReadonlySet<string> = new Set()
