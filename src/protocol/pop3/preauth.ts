@@ -57,26 +57,12 @@ export class Pop3Preauth extends PreauthMachine<undefined> {
   }
 
   protected readCommand(): boolean {
-    const bytes = this.#bytes
-    const end = bytes.lineEnd()
-    // An unfinished line may end in the CR of its CRLF.
-    const textEnd = end < 0 ? bytes.length - 1 : bytes.textEnd(0, end)
-    if (textEnd > this.#lineLimit()) {
-      this.close(LINES.lineTooLong, 'CLIENT_PROTOCOL', 'command line too long')
-      return false
-    }
-    if (end < 0) return false
-    return this.counted(bytes.view(0, textEnd), () => {
-      // By value: what the command leads to may come back to us.
-      const line = Buffer.from(bytes.view(0, textEnd))
-      bytes.consume(end)
-      this.#command(line)
-    })
+    return this.readCommandLine(this.#lineLimit(), (line) => this.#command(line))
   }
 
   #lineLimit(): number {
     const auth = AUTH.test(this.#bytes.view(0, Math.min(this.#bytes.length, NAME)).toString('latin1'))
-    return Math.min(auth ? AUTH_LINE : POP3_LINE, this.#listener.preauthBuffer)
+    return auth ? AUTH_LINE : POP3_LINE
   }
 
   get #replies(): Pop3Replies {

@@ -4,11 +4,10 @@
  */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import fc from 'fast-check'
 import { BACKEND_LINE, BACKEND_PREAMBLE } from '../../../src/limits.ts'
 import { ImapBackend } from '../../../src/protocol/imap/backend.ts'
 import { imap } from '../../../src/protocol/imap/imap.ts'
-import { ACCEPT, REFUSE, type Verdict, cutAt, runBackend, runPreauth } from '../recorder.ts'
+import { backendJudgesAlike, clientAnswersAlike, clientEndsOnce, loginWaitsForTls } from '../fuzz.ts'
 import { OPTIONS, base64, listener, passwordLogin, tokenLogin } from './profile.ts'
 
 const BUFFER = 2_048
@@ -60,57 +59,14 @@ const BACKEND_WORDS = [
   '{3}\r\n',
 ]
 
-const verdict = fc.constantFrom<Verdict>(ACCEPT, REFUSE, REFUSE, { do: 'unavailable' }, { do: 'challenge', challenge: Buffer.from('c') })
-const cuts = fc.array(fc.nat({ max: 20_000 }), { maxLength: 30 })
-
-/** Dialogues of known words, some of them damaged, with anything in between. */
-function stream(words: readonly string[], beginnings: readonly string[]): fc.Arbitrary<Buffer> {
-  const word = fc.oneof(
-    { weight: 6, arbitrary: fc.constantFrom(...words).map((text) => Buffer.from(text, 'latin1')) },
-    {
-      weight: 2,
-      arbitrary: fc.tuple(fc.constantFrom(...words), fc.nat(), fc.nat({ max: 255 })).map(([text, at, byte]) => {
-        const bytes = Buffer.from(text, 'latin1')
-        bytes[at % bytes.length] = byte
-        return bytes
-      }),
-    },
-    { weight: 1, arbitrary: fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from(bytes)) },
-  )
-  return fc
-    .tuple(fc.constantFrom(...beginnings), fc.array(word, { maxLength: 12 }))
-    .map(([beginning, rest]) => Buffer.concat([Buffer.from(beginning), ...rest]))
-}
-
 describe('IMAP under fuzzing', () => {
   test('the client dialogue answers alike however the bytes are cut and whenever the session answers', () => {
-    const factory = listener({ buffer: BUFFER, attempts: 4 })
-    fc.assert(
-      fc.property(stream(CLIENT_WORDS, ['']), cuts, fc.array(verdict, { maxLength: 5 }), (bytes, places, verdicts) => {
-        const pieces = cutAt(bytes, places)
-        const within = runPreauth(factory, true, [bytes], verdicts, 'within')
-        const cut = runPreauth(factory, true, pieces, verdicts, 'within')
-        assert.deepEqual(cut.calls, within.calls)
-        const later = runPreauth(factory, true, pieces, verdicts)
-        const full = later.calls.some(([name, , code]) => name === 'close' && code === 'CLIENT_BUFFER')
-        if (!full) assert.deepEqual(later.calls, within.calls)
-        for (const { mostHeld } of [within, cut, later]) assert.ok(mostHeld <= BUFFER + 2, `${mostHeld} held`)
-      }),
-      { numRuns: 1_500 },
-    )
+    clientAnswersAlike(listener({ buffer: BUFFER, attempts: 4 }), CLIENT_WORDS, BUFFER + 2)
   })
 
   test('the client dialogue with STARTTLS never throws, and speaks no word after it closed', () => {
     const factory = listener({ tls: 'starttls', buffer: BUFFER, imap: { allowPlainAuthWithoutTls: true } })
-    fc.assert(
-      fc.property(stream(CLIENT_WORDS, ['']), cuts, fc.array(verdict, { maxLength: 5 }), (bytes, places, verdicts) => {
-        const { calls, dialogue } = runPreauth(factory, false, cutAt(bytes, places), verdicts)
-        const closed = calls.findIndex(([name, , final]) => name === 'close' || (name === 'deny' && final === true))
-        assert.ok(closed < 0 || closed === calls.length - 1)
-        if (closed >= 0) assert.equal(dialogue.held, 0)
-      }),
-      { numRuns: 700 },
-    )
+    clientEndsOnce(factory, CLIENT_WORDS)
   })
 
   test('the backend dialogue judges alike however the bytes are cut, and once', () => {
@@ -119,36 +75,14 @@ describe('IMAP under fuzzing', () => {
       passwordLogin('jöe', 'p\u00e4ss'),
       tokenLogin('OAUTHBEARER', 'n,,\u0001auth=Bearer t\u0001\u0001'),
     ]
-    fc.assert(
-      fc.property(
-        stream(BACKEND_WORDS, ['', '* OK hi\r\n* CAPABILITY AUTH=OAUTHBEARER\r\nS2 OK\r\n', '* OK [CAPABILITY AUTH=PLAIN] x\r\n', '* OK [CAPABILITY IMAP4] x\r\n']),
-        cuts,
-        fc.constantFrom(...logins),
-        fc.boolean(),
-        (bytes, places, login, hideAuthErrors) => {
-          const options = { ...OPTIONS, hideAuthErrors }
-          const whole = runBackend(imap, options, [[bytes]], login, [Buffer.from('x')], 'within')
-          const cut = runBackend(imap, options, [cutAt(bytes, places)], login, [Buffer.from('x')], 'within')
-          assert.deepEqual(cut.calls, whole.calls)
-          const verdicts = whole.calls.filter(([name]) => name === 'accepted' || name === 'refused' || name === 'trouble')
-          assert.ok(verdicts.length <= 1)
-        },
-      ),
-      { numRuns: 1_500 },
-    )
+    const beginnings = ['', '* OK hi\r\n* CAPABILITY AUTH=OAUTHBEARER\r\nS2 OK\r\n', '* OK [CAPABILITY AUTH=PLAIN] x\r\n', '* OK [CAPABILITY IMAP4] x\r\n']
+    backendJudgesAlike({ protocol: imap, options: OPTIONS, words: BACKEND_WORDS, beginnings, logins })
   })
 
   test('the backend dialogue never throws over arbitrary bytes, on the STARTTLS leg too', () => {
-    fc.assert(
-      fc.property(stream(BACKEND_WORDS, ['', '* OK [CAPABILITY STARTTLS] x\r\n']), cuts, (bytes, places) => {
-        const { calls } = runBackend(imap, { ...OPTIONS, startTls: true }, [cutAt(bytes, places)], passwordLogin('joe', 'x'))
-        // Nothing of a login leaves before TLS is up.
-        const secured = calls.findIndex(([name]) => name === 'startTls')
-        const written = calls.findIndex(([name, text]) => name === 'write' && /LOGIN|AUTHENTICATE/.test(String(text)))
-        assert.ok(written < 0 || (secured >= 0 && secured < written))
-      }),
-      { numRuns: 700 },
-    )
+    const beginnings = ['', '* OK [CAPABILITY STARTTLS] x\r\n']
+    const logins = [passwordLogin('joe', 'x')]
+    loginWaitsForTls({ protocol: imap, options: OPTIONS, words: BACKEND_WORDS, beginnings, logins }, /LOGIN|AUTHENTICATE/)
   })
 
   test('a backend is bounded at N and N + 1, in a line and in all', () => {

@@ -9,9 +9,9 @@ import { BACKEND_LINE, BACKEND_PREAMBLE } from '../../../src/limits.ts'
 import { ManageSieveBackend } from '../../../src/protocol/managesieve/backend.ts'
 import { managesieve } from '../../../src/protocol/managesieve/managesieve.ts'
 import { SieveReader, readStrings, writeString } from '../../../src/protocol/managesieve/wire.ts'
-import { cuts, dialogues, verdict } from '../fuzz.ts'
 import { base64, passwordLogin, tokenLogin } from '../imap/profile.ts'
-import { cutAt, runBackend, runPreauth } from '../recorder.ts'
+import { backendJudgesAlike, clientAnswersAlike, clientEndsOnce, cuts, loginWaitsForTls } from '../fuzz.ts'
+import { cutAt } from '../recorder.ts'
 import { OPTIONS, listener } from './profile.ts'
 
 const BUFFER = 2_048
@@ -87,33 +87,12 @@ describe('ManageSieve under fuzzing', () => {
   })
 
   test('the client dialogue answers alike however the bytes are cut and whenever the session answers', () => {
-    const factory = listener({ buffer: BUFFER, attempts: 4 })
-    fc.assert(
-      fc.property(dialogues(CLIENT_WORDS, ['']), cuts, fc.array(verdict, { maxLength: 5 }), (bytes, places, verdicts) => {
-        const pieces = cutAt(bytes, places)
-        const within = runPreauth(factory, true, [bytes], verdicts, 'within')
-        const cut = runPreauth(factory, true, pieces, verdicts, 'within')
-        assert.deepEqual(cut.calls, within.calls)
-        const later = runPreauth(factory, true, pieces, verdicts)
-        const full = later.calls.some(([name, , code]) => name === 'close' && code === 'CLIENT_BUFFER')
-        if (!full) assert.deepEqual(later.calls, within.calls)
-        for (const { mostHeld } of [within, cut, later]) assert.ok(mostHeld <= BUFFER + 64, `${mostHeld} held`)
-      }),
-      { numRuns: 1_500 },
-    )
+    clientAnswersAlike(listener({ buffer: BUFFER, attempts: 4 }), CLIENT_WORDS, BUFFER + 64)
   })
 
   test('the client dialogue with STARTTLS never throws, and speaks no word after it closed', () => {
     const factory = listener({ tls: 'starttls', buffer: BUFFER, managesieve: { allowPlainAuthWithoutTls: true } })
-    fc.assert(
-      fc.property(dialogues(CLIENT_WORDS, ['']), cuts, fc.array(verdict, { maxLength: 5 }), (bytes, places, verdicts) => {
-        const { calls, dialogue } = runPreauth(factory, false, cutAt(bytes, places), verdicts)
-        const closed = calls.findIndex(([name, , final]) => name === 'close' || (name === 'deny' && final === true))
-        assert.ok(closed < 0 || closed === calls.length - 1)
-        if (closed >= 0) assert.equal(dialogue.held, 0)
-      }),
-      { numRuns: 700 },
-    )
+    clientEndsOnce(factory, CLIENT_WORDS)
   })
 
   test('the backend dialogue judges alike however the bytes are cut, and once', () => {
@@ -122,35 +101,13 @@ describe('ManageSieve under fuzzing', () => {
       passwordLogin('jöe', 'p\u00e4ss', {}),
       tokenLogin('OAUTHBEARER', 'n,,\u0001auth=Bearer t\u0001\u0001'),
     ]
-    fc.assert(
-      fc.property(
-        dialogues(BACKEND_WORDS, BEGINNINGS),
-        cuts,
-        fc.constantFrom(...logins),
-        fc.boolean(),
-        (bytes, places, login, hideAuthErrors) => {
-          const options = { ...OPTIONS, hideAuthErrors }
-          const whole = runBackend(managesieve, options, [[bytes]], login, [Buffer.from('x')], 'within')
-          const cut = runBackend(managesieve, options, [cutAt(bytes, places)], login, [Buffer.from('x')], 'within')
-          assert.deepEqual(cut.calls, whole.calls)
-          const verdicts = whole.calls.filter(([name]) => name === 'accepted' || name === 'refused' || name === 'trouble')
-          assert.ok(verdicts.length <= 1)
-        },
-      ),
-      { numRuns: 1_500 },
-    )
+    backendJudgesAlike({ protocol: managesieve, options: OPTIONS, words: BACKEND_WORDS, beginnings: BEGINNINGS, logins })
   })
 
   test('the backend dialogue never throws over arbitrary bytes, on the STARTTLS leg too, and no login leaves before TLS', () => {
-    fc.assert(
-      fc.property(dialogues(BACKEND_WORDS, ['', '"STARTTLS"\r\nOK\r\nOK\r\n']), cuts, (bytes, places) => {
-        const { calls } = runBackend(managesieve, { ...OPTIONS, startTls: true }, [cutAt(bytes, places)], passwordLogin('joe', 'x', {}))
-        const secured = calls.findIndex(([name]) => name === 'startTls')
-        const written = calls.findIndex(([name, text]) => name === 'write' && String(text).includes('AUTHENTICATE'))
-        assert.ok(written < 0 || (secured >= 0 && secured < written))
-      }),
-      { numRuns: 700 },
-    )
+    const beginnings = ['', '"STARTTLS"\r\nOK\r\nOK\r\n']
+    const logins = [passwordLogin('joe', 'x', {})]
+    loginWaitsForTls({ protocol: managesieve, options: OPTIONS, words: BACKEND_WORDS, beginnings, logins }, /AUTHENTICATE/)
   })
 
   test('a backend is bounded at N and N + 1, in a line, in a literal and in all', () => {

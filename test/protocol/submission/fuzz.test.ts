@@ -9,8 +9,8 @@ import { BACKEND_LINE, BACKEND_PREAMBLE } from '../../../src/limits.ts'
 import { SubmissionBackend } from '../../../src/protocol/submission/backend.ts'
 import { submission } from '../../../src/protocol/submission/submission.ts'
 import { base64, passwordLogin, tokenLogin } from '../imap/profile.ts'
-import { cuts, dialogues, verdict } from '../fuzz.ts'
-import { cutAt, runBackend, runPreauth } from '../recorder.ts'
+import { backendJudgesAlike, clientAnswersAlike, clientEndsOnce, loginWaitsForTls } from '../fuzz.ts'
+import { runBackend } from '../recorder.ts'
 import { FACTS, OPTIONS, listener } from './profile.ts'
 
 const BUFFER = 2_048
@@ -58,33 +58,12 @@ const BEGINNINGS = ['', '220 hi\r\n250-x\r\n250 AUTH OAUTHBEARER\r\n', '220 hi\r
 
 describe('submission under fuzzing', () => {
   test('the client dialogue answers alike however the bytes are cut and whenever the session answers', () => {
-    const factory = listener({ buffer: BUFFER, attempts: 4 })
-    fc.assert(
-      fc.property(dialogues(CLIENT_WORDS, ['', 'EHLO me\r\n']), cuts, fc.array(verdict, { maxLength: 5 }), (bytes, places, verdicts) => {
-        const pieces = cutAt(bytes, places)
-        const within = runPreauth(factory, true, [bytes], verdicts, 'within')
-        const cut = runPreauth(factory, true, pieces, verdicts, 'within')
-        assert.deepEqual(cut.calls, within.calls)
-        const later = runPreauth(factory, true, pieces, verdicts)
-        const full = later.calls.some(([name, , code]) => name === 'close' && code === 'CLIENT_BUFFER')
-        if (!full) assert.deepEqual(later.calls, within.calls)
-        for (const { mostHeld } of [within, cut, later]) assert.ok(mostHeld <= BUFFER + 2, `${mostHeld} held`)
-      }),
-      { numRuns: 1_500 },
-    )
+    clientAnswersAlike(listener({ buffer: BUFFER, attempts: 4 }), CLIENT_WORDS, BUFFER + 2, ['', 'EHLO me\r\n'])
   })
 
   test('the client dialogue with STARTTLS never throws, and speaks no word after it closed', () => {
     const factory = listener({ tls: 'starttls', buffer: BUFFER, submission: { allowPlainAuthWithoutTls: true } })
-    fc.assert(
-      fc.property(dialogues(CLIENT_WORDS, ['', 'EHLO me\r\n']), cuts, fc.array(verdict, { maxLength: 5 }), (bytes, places, verdicts) => {
-        const { calls, dialogue } = runPreauth(factory, false, cutAt(bytes, places), verdicts)
-        const closed = calls.findIndex(([name, , final]) => name === 'close' || (name === 'deny' && final === true))
-        assert.ok(closed < 0 || closed === calls.length - 1)
-        if (closed >= 0) assert.equal(dialogue.held, 0)
-      }),
-      { numRuns: 700 },
-    )
+    clientEndsOnce(factory, CLIENT_WORDS, ['', 'EHLO me\r\n'])
   })
 
   test('the backend dialogue judges alike however the bytes are cut, and once', () => {
@@ -93,35 +72,13 @@ describe('submission under fuzzing', () => {
       passwordLogin('jöe', 'p\u00e4ss', FACTS),
       tokenLogin('OAUTHBEARER', 'n,,\u0001auth=Bearer t\u0001\u0001'),
     ]
-    fc.assert(
-      fc.property(
-        dialogues(BACKEND_WORDS, BEGINNINGS),
-        cuts,
-        fc.constantFrom(...logins),
-        fc.boolean(),
-        (bytes, places, login, hideAuthErrors) => {
-          const options = { ...OPTIONS, hideAuthErrors }
-          const whole = runBackend(submission, options, [[bytes]], login, [Buffer.from('x')], 'within')
-          const cut = runBackend(submission, options, [cutAt(bytes, places)], login, [Buffer.from('x')], 'within')
-          assert.deepEqual(cut.calls, whole.calls)
-          const verdicts = whole.calls.filter(([name]) => name === 'accepted' || name === 'refused' || name === 'trouble')
-          assert.ok(verdicts.length <= 1)
-        },
-      ),
-      { numRuns: 1_500 },
-    )
+    backendJudgesAlike({ protocol: submission, options: OPTIONS, words: BACKEND_WORDS, beginnings: BEGINNINGS, logins })
   })
 
   test('the backend dialogue never throws over arbitrary bytes, on the STARTTLS leg too, and no login leaves before TLS', () => {
-    fc.assert(
-      fc.property(dialogues(BACKEND_WORDS, ['', '220 x\r\n250-x\r\n250 STARTTLS\r\n220 go\r\n']), cuts, (bytes, places) => {
-        const { calls } = runBackend(submission, { ...OPTIONS, startTls: true }, [cutAt(bytes, places)], passwordLogin('joe', 'x', FACTS))
-        const secured = calls.findIndex(([name]) => name === 'startTls')
-        const written = calls.findIndex(([name, text]) => name === 'write' && String(text).includes('AUTH'))
-        assert.ok(written < 0 || (secured >= 0 && secured < written))
-      }),
-      { numRuns: 700 },
-    )
+    const beginnings = ['', '220 x\r\n250-x\r\n250 STARTTLS\r\n220 go\r\n']
+    const logins = [passwordLogin('joe', 'x', FACTS)]
+    loginWaitsForTls({ protocol: submission, options: OPTIONS, words: BACKEND_WORDS, beginnings, logins }, /AUTH/)
   })
 
   test('no name of a client breaks out of the commands that repeat it', () => {
