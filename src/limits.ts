@@ -176,6 +176,12 @@ export const RESPAWN_MAX_MS = 10_000
 export const DEATHS_AT_START = 5
 export const DEATHS_WINDOW_MS = 10_000
 
+// Service manager
+/** How long systemd may take to read one message; then it is given up. */
+export const NOTIFY_MS = 10_000
+/** Messages of one kind that systemd did not take are logged at most this often. */
+export const NOTIFY_LOG_MS = 600_000
+
 // DNS
 /** How long an answer of the resolver is used before it is asked again. */
 export const DNS_TTL_MS = 5_000

@@ -1,7 +1,8 @@
 /**
  * `signalbox serve FILE`: the instance itself. Checks the configuration, starts the primary, and turns signals into what
- * they mean: SIGINT and SIGTERM drain, a second one ends at once. Signals that mean nothing (yet) must not end every
- * session, nor open Node's debugger, which SIGUSR1 does by default: they are ignored with a warning.
+ * they mean: SIGINT and SIGTERM drain, a second one ends at once; during the start they give it up, which is an end as asked
+ * for, too. Signals that mean nothing (yet) must not end every session, nor open Node's debugger, which SIGUSR1 does by
+ * default: they are ignored with a warning. A service manager that started us is told how things stand (notify.ts).
  */
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,6 +15,7 @@ import type { SignalboxError } from '../errors.ts'
 import { configWarning, instanceFailed, primaryCrashed, signalIgnored } from '../observe/events.ts'
 import { createLog } from '../observe/log.ts'
 import { mappingMistakes } from './check-mapping.ts'
+import { Notifier, serviceManager } from './notify.ts'
 import { Primary } from '../primary/primary.ts'
 import { VERSION } from '../version.ts'
 
@@ -22,16 +24,28 @@ const EXTENSION = extname(import.meta.filename)
 
 /** Runs until a signal ends it. Resolves with the exit status: 0 ended as asked, 1 could not start or go on, 2 mistakes in the configuration. */
 export async function serve(path: string, env: NodeJS.ProcessEnv, err: (text: string) => void): Promise<number> {
+  // From here on an end is asked for, not forced.
+  const asked = new Asked()
   const loaded = await loadConfig(path, env)
   if (!loaded.ok) {
     err(`${path}: ${loaded.mistakes.length} ${loaded.mistakes.length === 1 ? 'mistake' : 'mistakes'}\n`)
     for (const mistake of loaded.mistakes) err(`  ${mistakeText(mistake)}\n`)
     return 2
   }
-  return run(loaded.config, loaded.warnings, err)
+  return asked.times > 0 ? 0 : run(loaded.config, loaded.warnings, asked, err)
 }
 
-async function run(config: Config, warnings: readonly string[], err: (text: string) => void): Promise<number> {
+/** How often SIGINT and SIGTERM have come, and what the next one does. */
+class Asked {
+  times = 0
+  again: (times: number) => void = () => {}
+
+  constructor() {
+    for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => this.again(++this.times))
+  }
+}
+
+async function run(config: Config, warnings: readonly string[], asked: Asked, err: (text: string) => void): Promise<number> {
   const terminal = process.stdout.isTTY
   const log = createLog({ level: config.server.logLevel, format: config.server.logFormat, isTerminal: terminal, clock: systemClock })
   const { logger } = log
@@ -56,13 +70,15 @@ async function run(config: Config, warnings: readonly string[], err: (text: stri
     instanceFailed(logger, { error })
     return error.code === 'CONFIG_INVALID' || error.code === 'SOURCE_INVALID' ? 2 : 1
   }
-  let asked = 0
-  const end = (): void => {
-    asked++
-    if (asked > 1) {
+  const notify = new Notifier({ clock: systemClock, log: logger, alive: () => primary.alive, ...serviceManager(process.env, process.pid) })
+  let up = false
+  asked.again = (times) => {
+    if (times > 1) {
       primary.kill()
+      if (!up) ended.resolve(0)
       return
     }
+    notify.stopping()
     primary.stop(config.server.shutdownGrace).then(
       () => ended.resolve(0),
       (error: unknown) => ended.resolve(failure(asSignalboxError(error))),
@@ -72,17 +88,23 @@ async function run(config: Config, warnings: readonly string[], err: (text: stri
     // A terminal that is closed takes with it what was started in it.
     if (signal !== 'SIGHUP' || !terminal) process.on(signal, () => signalIgnored(logger, { signal }))
   }
-  try {
-    await primary.start()
-  } catch (error) {
-    const status = failure(asSignalboxError(error))
-    for (const line of mappingMistakes(error)) err(`  ${line}\n`)
-    await log.flush()
-    return status
-  }
-  process.on('SIGINT', end)
-  process.on('SIGTERM', end)
-  const status = await ended.promise
+  const started = primary.start().then(
+    () => {
+      up = true
+      notify.ready()
+      return ended.promise
+    },
+    (error: unknown) => {
+      // Whatever came of a start that nobody wanted any more.
+      if (asked.times > 0) return ended.promise
+      const status = failure(asSignalboxError(error))
+      for (const line of mappingMistakes(error)) err(`  ${line}\n`)
+      return status
+    },
+  )
+  // The end may come while a step of the start still takes its time.
+  const status = await Promise.race([started, ended.promise])
+  await notify.close()
   await log.flush()
   return status
 }

@@ -264,6 +264,11 @@ export function configWarning(log: Logger, fields: { warning: string }): void {
   log.warn({ event: 'config_warning', ...fields }, 'the configuration has a point to look at')
 }
 
+/** The service manager did not take a message: it may think that the instance never started, or stands still. */
+export function notifyFailed(log: EventLog, fields: { message: string; error: unknown; times: number }): void {
+  log.warn({ event: 'notify_failed', ...fields }, 'the service manager could not be told')
+}
+
 /** A signal came that means nothing here. */
 export function signalIgnored(log: Logger, fields: { signal: string }): void {
   log.warn({ event: 'signal_ignored', ...fields }, 'a signal that means nothing yet was ignored')

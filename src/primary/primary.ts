@@ -101,6 +101,8 @@ export class Primary {
   #fallback: KeyPair | undefined
   #identity: Identity | undefined
   #state: 'starting' | 'ready' | 'draining' = 'starting'
+  /** Over when `start` has come to an end, of whichever sort. */
+  #starting: Promise<void> = Promise.resolve()
   #started: (() => void) | undefined
   #failed: ((error: SignalboxError) => void) | undefined
 
@@ -195,20 +197,35 @@ export class Primary {
     this.#supervisorActor = spawn(this.#supervisor, { name: 'supervisor', clock, onCrash })
   }
 
-  /** Resolves when connections are being served. Rejects, with nothing left running, when that can't be. */
-  async start(): Promise<void> {
-    try {
-      await this.#open()
-    } catch (error) {
-      await this.#closeAll()
-      throw error
-    }
+  /**
+   * Resolves when connections are being served. Rejects, with nothing left running, when that can't be; with DRAINING when
+   * `stop` came first.
+   */
+  start(): Promise<void> {
+    const start = this.#startOrClose()
+    this.#starting = start.catch(() => {})
+    return start
   }
 
-  /** Ends the instance: sessions may finish for `grace` milliseconds. Resolves when everything is closed. */
+  /** At least one worker does its work, as far as can be known. */
+  get alive(): boolean {
+    return this.#supervisor.alive
+  }
+
+  /**
+   * Ends the instance: sessions may finish for `grace` milliseconds. Resolves when everything is closed. A start that is
+   * under way is given up after the step that it is at; a step that takes too long for that is left to the process's end.
+   */
   async stop(grace: number): Promise<void> {
     if (this.#state === 'draining') return
+    const early = this.#state === 'starting'
     this.#state = 'draining'
+    if (early) {
+      this.#failed?.(notWanted())
+      await Promise.race([this.#starting, this.#clock.sleep(STOP_MARGIN_MS)])
+      events.instanceStopped(this.#log)
+      return
+    }
     events.instanceDraining(this.#log, { grace_seconds: grace / 1000, sessions: this.#limits.connections })
     this.#acceptor.close()
     await this.#supervisorActor.ref.ask({ type: 'stop', grace }, grace + STOP_MARGIN_MS)
@@ -221,9 +238,24 @@ export class Primary {
     this.#supervisor.kill()
   }
 
+  async #startOrClose(): Promise<void> {
+    try {
+      await this.#open()
+    } catch (error) {
+      await this.#closeAll()
+      throw error
+    }
+  }
+
+  /** After each step of the start: whether anybody still wants it. */
+  #goOn(): void {
+    if (this.#state !== 'starting') throw notWanted()
+  }
+
   async #open(): Promise<void> {
     const { config, clock } = this.#options
     this.#identity = await identityOf(config.server)
+    this.#goOn()
     if (config.tls.certificates.length === 0) {
       this.#fallback = await selfSigned([config.server.hostname ?? 'localhost', 'localhost', '127.0.0.1', '::1'], clock)
       events.selfSigned(this.#log)
@@ -232,6 +264,7 @@ export class Primary {
     this.#warnOfDescriptors()
     const source = await this.#openSource()
     this.#source = source
+    this.#goOn()
     this.#mappingActor = spawn(new MappingOwner(source), { name: 'mapping', clock })
     source.onChange((change) => this.#sourceChanged(change))
     const operations = this.#makeOperations(this.#mappingActor, source)
@@ -247,13 +280,17 @@ export class Primary {
       fleet: this.#fleet,
       fleetRef: this.#fleetActor.ref,
     })
+    this.#goOn()
     await this.#warnOfMissingLegs(source)
+    this.#goOn()
     await this.#acceptor.listen()
+    this.#goOn()
     if (config.admin !== undefined) this.#management = await this.#startManagement(config.admin, operations)
     if (this.#identity !== undefined && config.server.distribution === 'primary') {
       dropPrivileges(this.#identity)
       await checkAccess(config)
     }
+    this.#goOn()
     await new Promise<void>((resolve, reject) => {
       this.#started = resolve
       this.#failed = reject
@@ -263,6 +300,7 @@ export class Primary {
       dropPrivileges(this.#identity)
       await checkAccess(config)
     }
+    this.#goOn()
     this.#state = 'ready'
     events.instanceReady(this.#log, {
       version: this.#options.version,
@@ -490,6 +528,10 @@ export class Primary {
     const { capabilities, server, limits } = this.#config
     return tooBusy({ listener, capabilities, hostname: server.hostname, preauthBuffer: limits.preauthBuffer })
   }
+}
+
+function notWanted(): SignalboxError {
+  return new SignalboxError('DRAINING', 'the instance was asked to end while it started')
 }
 
 /** What a peer may ask for: the figures, not the lists. */

@@ -168,6 +168,12 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
     return [...this.#stations.values()].filter(({ state }) => state === 'ready').length
   }
 
+  /** At least one worker's event loop turns, as far as can be known: one that drains is asked no more. */
+  get alive(): boolean {
+    const since = this.#options.clock.now() - WORKER_STALL_MS
+    return [...this.#stations.values()].some(({ state, heard }) => state === 'draining' || (state === 'ready' && heard >= since))
+  }
+
   /** Kills every worker at once. */
   kill(): void {
     for (const station of this.#stations.values()) station.process.process.kill('SIGKILL')

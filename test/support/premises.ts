@@ -24,6 +24,8 @@ export interface PremisesOptions {
   readonly backend?: number
   /** Address and ports to listen on instead of free ones of 127.0.0.1: IMAPS and IMAP. */
   readonly bind?: { readonly host: string; readonly imaps: number; readonly imap: number }
+  /** Added to the environment of every start. */
+  readonly env?: NodeJS.ProcessEnv
 }
 
 export class Premises implements AsyncDisposable {
@@ -37,9 +39,10 @@ export class Premises implements AsyncDisposable {
   readonly #mark = randomUUID()
   readonly #temporary: Temporary
   readonly #backend: number
+  readonly #env: NodeJS.ProcessEnv
   readonly #boxes: Signalbox[] = []
 
-  private constructor(temporary: Temporary, authority: Authority, ports: readonly number[], { backend, bind }: PremisesOptions) {
+  private constructor(temporary: Temporary, authority: Authority, ports: readonly number[], { backend, bind, env }: PremisesOptions) {
     const [imaps = 0, imap = 0, management = 0] = ports
     this.#temporary = temporary
     this.directory = temporary.path
@@ -49,6 +52,7 @@ export class Premises implements AsyncDisposable {
     this.imap = bind?.imap ?? imap
     this.management = management
     this.#backend = backend ?? 1
+    this.#env = env ?? {}
   }
 
   static async make(options: PremisesOptions = {}): Promise<Premises> {
@@ -106,7 +110,7 @@ export class Premises implements AsyncDisposable {
 
   #options(config: string) {
     const admin = { port: this.management, token: this.token, ca: this.authority.cert }
-    return { directory: this.directory, config, admin, env: { PREMISES_MARK: this.#mark } }
+    return { directory: this.directory, config, admin, env: { ...this.#env, PREMISES_MARK: this.#mark } }
   }
 
   /** Process ids of everything that was started here and is still there. */

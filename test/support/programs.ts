@@ -19,6 +19,8 @@ export const PACKAGES = {
   python3: 'python3',
   openssl: 'openssl',
   'fail2ban-regex': 'fail2ban',
+  'systemd-analyze': 'systemd',
+  'systemd-notify': 'systemd',
   'redis-server': 'redis-server',
   postgres: 'postgresql',
   mariadbd: 'mariadb-server',

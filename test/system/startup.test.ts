@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { chmod, chown, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { after, before, describe, it } from 'node:test'
+import { systemClock } from '../../src/clock.ts'
 import { Premises } from '../support/premises.ts'
 import { Rig } from '../support/rig.ts'
 import type { Exit, Signalbox } from '../support/signalbox.ts'
@@ -115,6 +116,53 @@ describe('a start that is refused', () => {
     const unknown = await refused(premises, premises.config({ server: { threads: 1, user: 'no-such-user' } }))
     assert.deepEqual(unknown.exit, { code: 2, signal: null })
     assert.match(unknown.errors, /server\.user: .*"no-such-user"/)
+  })
+})
+
+describe('a start that is broken off', () => {
+  let premises: Premises
+
+  before(async () => {
+    premises = await Premises.make()
+  })
+  after(() => premises[Symbol.asyncDispose]())
+
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    it(`ends as asked for while the workers begin, with nothing left running: ${signal}`, async () => {
+      const box = await premises.launch(premises.config())
+      // The first process is the primary, and it starts workers only when it is able to serve.
+      while (premises.leftovers().length < 2) await systemClock.sleep(5)
+      box.signal(signal)
+      assert.deepEqual(await box.exited, { code: 0, signal: null })
+      await premises.empty()
+      assert.deepEqual(await premises.open(), [])
+      assert.equal(box.lines.filter(({ event }) => event === 'failed' || event === 'primary_crashed').length, 0)
+      assert.ok(box.lines.some(({ event }) => event === 'stopped'))
+      assert.equal(box.errors, '')
+    })
+  }
+
+  it('ends while a store keeps it waiting, at once when asked twice', async () => {
+    const asked = Promise.withResolvers<void>()
+    const silent = createServer((socket) => {
+      socket.on('error', () => {})
+      asked.resolve()
+    })
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+    const address = silent.address()
+    assert.ok(typeof address === 'object' && address !== null)
+    try {
+      const mapping = { source: 'redis', file: undefined, redis: { url: `redis://127.0.0.1:${address.port}/0` } }
+      const box = await premises.launch(premises.config({ mapping }))
+      await asked.promise
+      box.signal('SIGTERM')
+      box.signal('SIGTERM')
+      assert.deepEqual(await box.exited, { code: 0, signal: null })
+      await premises.empty()
+      assert.ok(!box.lines.some(({ event }) => event === 'ready' || event === 'failed'))
+    } finally {
+      silent.close()
+    }
   })
 })
 
