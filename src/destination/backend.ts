@@ -4,7 +4,7 @@
 import type { Socket } from 'node:net'
 import type { DestinationConfig, LegConfig } from '../config/config.ts'
 import type { SignalboxError } from '../errors.ts'
-import type { ClientAnnouncement, DialogueFacts, Login, Protocol, Refusal } from '../protocol/protocol.ts'
+import type { ClientAnnouncement, DialogueFacts, Login, Protocol, Refusal, RequestProtocol } from '../protocol/protocol.ts'
 
 export type ReplayOutcome =
   /** The backend took the login; `bytes` belong to the client. */
@@ -21,7 +21,7 @@ export interface Backend {
   /** The client's answer to a challenge. */
   respond(answer: Buffer | undefined): Promise<ReplayOutcome>
   /**
-   * After `accepted`: the socket, paused, without listeners of ours, allowHalfOpen, no time-out set, and what the backend
+   * After `accepted` (without a login: after the dial): the socket, paused, without listeners of ours, allowHalfOpen, no time-out set, and what the backend
    * sent since. The dialogue (and with it every credential) is dropped.
    */
   release(): { readonly socket: Socket; readonly early: Buffer }
@@ -32,7 +32,7 @@ export interface Backend {
 export interface DialRequest {
   readonly destination: DestinationConfig
   readonly leg: LegConfig
-  readonly protocol: Protocol
+  readonly protocol: Protocol | RequestProtocol
   /** Who the client is; failures after connecting are put down to its address. The leg decides what the backend is told of it. */
   readonly client: ClientAnnouncement
   /** What the client's dialogue learned; empty where there was none. */

@@ -4,7 +4,7 @@
  * mend, and never after the backend saw a credential: those are shown to it by the replay alone, which is not repeated.
  *
  * What came of a dial is reported once, for the health of the destination: a failure when the last try has failed, else
- * when the replay is decided. Dials that the client's departure or a kick cut short say nothing about a destination and
+ * when the replay is decided (where requests are routed, their first answer decides, and whoever sends them reports it). Dials that the client's departure or a kick cut short say nothing about a destination and
  * are not reported, nor are those that were never made (BACKEND_PLAINTEXT, BACKEND_LOOP) or failed for a defect of our own.
  */
 import type { Clock } from '../clock.ts'
@@ -159,7 +159,7 @@ export class BackendDialer implements Dialer {
 
 /** The configuration's check, once more where it counts: a leg that carries logins is encrypted or explicitly allowed. */
 function refusePlaintext({ destination, leg, protocol }: DialRequest): void {
-  if (leg.tls === 'plain' && protocol.kind === 'login' && !destination.allowPlaintextAuth) {
+  if (leg.tls === 'plain' && protocol.kind !== 'passthrough' && !destination.allowPlaintextAuth) {
     const message = `destination "${destination.name}": its ${leg.protocol} leg is plain and no login may cross it`
     throw new SignalboxError('BACKEND_PLAINTEXT', message)
   }

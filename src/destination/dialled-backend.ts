@@ -74,7 +74,7 @@ export class DialledBackend implements Backend, BackendPort {
     this.#decided = decided
     this.#addressLost = addressLost
     const { protocol, leg, destination, client, facts } = request
-    if (protocol.kind === 'passthrough') return
+    if (protocol.kind !== 'login') return
     this.#dialogue = protocol.backend(this, {
       startTls: leg.tls === 'starttls',
       hideAuthErrors: destination.hideAuthErrors,
@@ -127,7 +127,8 @@ export class DialledBackend implements Backend, BackendPort {
     if (this.#failure !== undefined) throw this.#failure
     if (this.#state !== 'accepted' && this.#state !== 'announced') throw this.#outOfTurn('release')
     this.#detach()
-    this.#report({ ok: true })
+    // Before a request was answered nothing is known yet.
+    if (this.#request.protocol.kind !== 'request') this.#report({ ok: true })
     this.#state = 'released'
     this.#dialogue = undefined
     return { socket: this.#socket, early: NOTHING }
@@ -222,7 +223,7 @@ export class DialledBackend implements Backend, BackendPort {
 
   /** Bytes may flow. Where nothing is said before the bridge, that is all there is to wait for. */
   #begin(): void {
-    if (this.#request.protocol.kind === 'passthrough') this.announced()
+    if (this.#request.protocol.kind !== 'login') this.announced()
     else this.#speak((dialogue) => dialogue.start())
     this.#read()
   }

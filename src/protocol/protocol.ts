@@ -239,4 +239,10 @@ export interface PassthroughProtocol {
   readonly unavailable: Buffer
 }
 
+/** A protocol whose requests are routed one by one: a backend's connection carries requests of many accounts, and no login. */
+export interface RequestProtocol {
+  readonly kind: 'request'
+  readonly name: ProtocolName
+}
+
 export type Protocol = LoginProtocol | PassthroughProtocol

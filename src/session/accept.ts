@@ -18,6 +18,9 @@ import type { InboundTls } from '../tls/inbound.ts'
 import { lastWords } from './last-words.ts'
 import type { AcceptedConnection } from './services.ts'
 
+/** By their names in TLS (RFC 7301, RFC 9113 §3.1). */
+const HTTP_VERSIONS = ['h2', 'http/1.1'] as const
+
 export interface AcceptOptions {
   readonly listener: ListenerConfig
   readonly clock: Clock
@@ -103,7 +106,7 @@ export interface EncryptOptions extends AcceptOptions {
 /** @throws SignalboxError CLIENT_TLS, CLIENT_CLOSED, or why the session was ended */
 export async function encrypted(connection: AcceptedConnection, { listener, tls, cancel }: EncryptOptions): Promise<AcceptedConnection> {
   if (listener.tls !== 'implicit') return connection
-  const socket = await tls.accept(connection.socket, cancel.signal)
+  const socket = await tls.accept(connection.socket, cancel.signal, listener.protocol === 'http' ? HTTP_VERSIONS : undefined)
   if (cancel.signal.aborted) {
     socket.destroy()
     throw cancel.signal.reason

@@ -16,7 +16,6 @@ import type { InboundTls } from '../tls/inbound.ts'
 import type { BridgeResult } from './bridge.ts'
 import type { PlaceDesk } from './place.ts'
 import type { PreauthMemory } from './preauth-memory.ts'
-import type { Session } from './session.ts'
 import type { EndedBy, Sessions, SessionsMessage } from './sessions.ts'
 
 /** What the sessions of a listener with logins have in common. */
@@ -66,14 +65,20 @@ export interface LoginFacts {
   readonly route: OpenRoute | undefined
 }
 
+/** What the operator is told of a session: a connection, or one request on it. */
+export interface Reported {
+  readonly connection: Pick<AcceptedConnection, 'id' | 'clientAddress'>
+  readonly profile: { readonly listener: ListenerConfig }
+}
+
 /** What the operator is told of a session. */
 export interface SessionReport {
-  accepted(session: Session, login: LoginFacts): void
+  accepted(session: Reported, login: LoginFacts): void
   /** A connection without a login was bridged. */
-  passedThrough(session: Session, facts: LoginFacts): void
-  refused(session: Session, login: LoginFacts): void
-  unavailable(session: Session, login: LoginFacts, error: SignalboxError): void
-  closed(session: Session, end: SessionClosed): void
+  passedThrough(session: Reported, facts: LoginFacts): void
+  refused(session: Reported, login: LoginFacts): void
+  unavailable(session: Reported, login: LoginFacts, error: SignalboxError): void
+  closed(session: Reported, end: SessionClosed): void
 }
 
 export interface SessionClosed {

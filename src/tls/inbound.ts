@@ -7,9 +7,10 @@ export interface InboundTls {
   /**
    * Runs the server side of a handshake on a paused socket. What the socket has read ahead (behind a PROXY header) belongs to
    * the handshake. Resolves with the encrypted socket (paused, allowHalfOpen), rejects with CLIENT_TLS or, when `cancel` aborts, with its
-   * reason; the socket is destroyed then. Applies no deadline of its own.
+   * reason; the socket is destroyed then. Applies no deadline of its own. `alpn`: the protocols to choose from (RFC 7301),
+   * the most wanted first; a client that offers others alone is refused.
    */
-  accept(socket: Socket, cancel: AbortSignal): Promise<TLSSocket>
+  accept(socket: Socket, cancel: AbortSignal, alpn?: readonly string[]): Promise<TLSSocket>
 }
 
 /** The same, for whoever owns it. Handshakes that have begun and sessions that live keep what they began with. */

@@ -28,7 +28,7 @@ const SESSION_CONTEXT = 'signalbox'
 export function createInboundTls(config: TlsConfig, ticketKeys: Uint8Array, fallback?: KeyPair): RenewableTls {
   let current = { config, ...contextsFor(config, ticketKeys, fallback) }
   return {
-    accept: (socket, cancel) => accept(socket, current.options, cancel),
+    accept: (socket, cancel, alpn) => accept(socket, alpn === undefined ? current.options : { ...current.options, ALPNProtocols: [...alpn] }, cancel),
     change(change) {
       switch (change.kind) {
         case 'certificate': {

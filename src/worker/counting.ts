@@ -11,7 +11,7 @@ import { count } from '../observe/durations.ts'
 import { watchProcess } from '../observe/process-facts.ts'
 import type { ProcessFacts } from '../observe/process-facts.ts'
 import type { SampledSession, TallyMessage } from '../primary/tally.ts'
-import type { LoginFacts, Session, SessionReport } from '../session/session.ts'
+import type { LoginFacts, Reported, SessionReport } from '../session/services.ts'
 
 export interface CountingOptions {
   readonly worker: number
@@ -44,8 +44,8 @@ export class Counting {
 
   /** Counts, then hands on. */
   report(to: SessionReport): SessionReport {
-    const leg = (session: Session, destination: string | undefined) => this.counters.leg(session.profile.listener.protocol, destination ?? '')
-    const letIn = (session: Session, { account, destination, took }: LoginFacts): void => {
+    const leg = (session: Reported, destination: string | undefined) => this.counters.leg(session.profile.listener.protocol, destination ?? '')
+    const letIn = (session: Reported, { account, destination, took }: LoginFacts): void => {
       const counts = leg(session, destination)
       counts.accepted++
       counts.sessions++
@@ -99,7 +99,7 @@ export class Counting {
     this.#watched = sessions
   }
 
-  #sample({ connection, profile }: Session, account: string | undefined, facts: SampledSession['facts']): void {
+  #sample({ connection, profile }: Reported, account: string | undefined, facts: SampledSession['facts']): void {
     if (!this.#watched) return
     if (this.#sampled.length >= SESSIONS_SAMPLED) {
       this.#unsampled++

@@ -7,7 +7,7 @@ import type { Logger } from '../observe/log.ts'
 import type { Redactor } from '../observe/redaction.ts'
 import { Seldom } from '../observe/seldom.ts'
 import type { ResolverReport } from '../resolver/resolver.ts'
-import type { LoginFacts, Session, SessionReport } from '../session/session.ts'
+import type { LoginFacts, Reported, SessionReport } from '../session/services.ts'
 
 /** What ends a connection before its login that an operator should look at, and how it is called. */
 const TURNED_AWAY: ReadonlyMap<string, string> = new Map([
@@ -25,14 +25,14 @@ export function sessionReport(log: Logger, redact: Redactor, clock: Clock): Sess
   // Who scans the port of a balancer's listener would fill the log.
   const refusals = new Seldom(clock, WARN_EVERY_MS)
   const crowds = new Seldom(clock, REFUSED_LOG_MS)
-  const fields = ({ connection, profile }: Session): events.SessionFields => ({
+  const fields = ({ connection, profile }: Reported): events.SessionFields => ({
     session: connection.id,
     listener: profile.listener.name,
     protocol: profile.listener.protocol,
     client: connection.clientAddress,
   })
   /** Closed for something that an operator should look at. */
-  const turnedAway = (session: Session, error: SignalboxError): void => {
+  const turnedAway = (session: Reported, error: SignalboxError): void => {
     const { session: _, ...about } = fields(session)
     const reason = TURNED_AWAY.get(error.code)
     if (reason === undefined) return
