@@ -202,6 +202,19 @@ export const TLS_SESSIONS = 4
 /** How long after its full handshake a backend's certificate is trusted to be still the same. */
 export const TLS_SESSION_MS = 3_600_000
 
+// HTTP
+/** How long a backend connection without a request is kept: shorter than servers commonly keep theirs. */
+export const HTTP_BACKEND_IDLE_MS = 4_000
+/** Idle connections that one pool keeps to a destination. */
+export const HTTP_BACKENDS_IDLE = 256
+/** Requests that may wait on one connection of HTTP/1.1 for those before them; with one more it is closed behind the last. */
+export const HTTP_PIPELINED = 16
+/** Requests of one HTTP/2 connection at a time, and what all its streams may hold (MiB). */
+export const HTTP2_STREAMS = 100
+export const HTTP2_SESSION_MIB = 8
+/** How long the rest of a body that nobody wants is read, so that the client gets to see the answer. */
+export const HTTP_LINGER_MS = 2_000
+
 // TLS towards clients
 /** Life of the session tickets that clients get, in seconds; their keys change every 24 h. */
 export const TLS_TICKET_SECONDS = 43_200

@@ -49,6 +49,14 @@ export function passedThrough(
   log.info({ event: 'passed_through', ...fields }, 'connection passed through')
 }
 
+/** A request on an http listener is over; `status`: what the client was told. */
+export function requestDone(
+  log: Logger,
+  fields: SessionFields & { account: string; destination?: string; method: string; status?: number; bytes_in: number; bytes_out: number; seconds: number },
+): void {
+  log.debug({ event: 'request', ...fields }, 'request done')
+}
+
 export interface RefusedFields extends SessionFields {
   /** Absent when the client never named one that could be read. */
   readonly account?: string
