@@ -16,8 +16,8 @@ export class Demo {
   readonly exited: Promise<number | null>
   output = ''
 
-  constructor(env: NodeJS.ProcessEnv) {
-    this.child = spawn('npm', ['start'], { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'inherit'], detached: true })
+  constructor(env: NodeJS.ProcessEnv, [program = '', ...args]: readonly string[] = ['npm', 'start'], cwd = ROOT) {
+    this.child = spawn(program, args, { cwd, env, stdio: ['ignore', 'pipe', 'inherit'], detached: true })
     this.child.stdout?.on('data', (chunk: Buffer) => (this.output += chunk.toString('utf8')))
     this.exited = new Promise((resolve) => this.child.once('exit', resolve))
   }
