@@ -100,10 +100,12 @@ describe('instances of a fleet', { skip }, () => {
     assert.doesNotMatch(client.received, /^a OK/m)
     assert.equal(old.connections.length + fresh.connections.length, dials)
     await rig.together()
+    // On a machine that is busy enough it may have been missed before.
+    const lost = a.events('peer_lost').length
     await rig.remove(c)
     // It has said bye: nobody misses it.
     await until('a and b are alone again', async () => JSON.stringify([await a.stat('peers'), await b.stat('peers')]) === '[["b"],["a"]]')
-    assert.deepEqual(a.events('peer_lost'), [])
+    assert.equal(a.events('peer_lost').length, lost)
     const put = await a.admin.put('after@example.com', 'new')
     assert.deepEqual((put.json as { peers: unknown }).peers, [{ instance: 'b', acknowledged: true }])
   })

@@ -71,7 +71,7 @@ describe('a fleet without its Redis', { skip }, () => {
 
   test('paused, killed, restarted and flushed during logins', async (t) => {
     const redisOptions = { args: ['--appendonly', 'yes', '--appendfsync', 'always'] }
-    await using rig = await FleetRig.start(['a', 'b'], { destinations, mapping, redisOptions })
+    await using rig = await FleetRig.start(['a', 'b'], { destinations, mapping, redisOptions, cluster: { heartbeat: '1s' } })
     const { redis } = rig
     assert.ok(redis)
     await moveAll(rig)
