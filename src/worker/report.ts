@@ -7,6 +7,7 @@ import type { Logger } from '../observe/log.ts'
 import type { Redactor } from '../observe/redaction.ts'
 import { Seldom } from '../observe/seldom.ts'
 import type { ResolverReport } from '../resolver/resolver.ts'
+import type { HttpServices } from '../session/http/services.ts'
 import type { LoginFacts, Reported, SessionReport } from '../session/services.ts'
 
 /** What ends a connection before its login that an operator should look at, and how it is called. */
@@ -132,6 +133,23 @@ export function resolverReport(log: Logger, redact: Redactor, clock: Clock, sour
       events.sourceRecovered(log, { source, seconds: seconds((clock.now() - failingSince) / 1000) })
       failingSince = undefined
     },
+  }
+}
+
+/** What an http listener tells of each request. */
+export function requestReport(log: Logger, redact: Redactor): HttpServices['requested'] {
+  return ({ account, destination, method, status, bytesIn, bytesOut, seconds: took, ...about }) => {
+    events.requestDone(log, {
+      ...about,
+      protocol: 'http',
+      account: account === undefined ? NO_ACCOUNT : redact(account),
+      ...(destination === undefined ? {} : { destination }),
+      method,
+      ...(status === undefined ? {} : { status }),
+      bytes_in: bytesIn,
+      bytes_out: bytesOut,
+      seconds: seconds(took),
+    })
   }
 }
 

@@ -36,8 +36,10 @@ import { protocolByName, tooBusy } from '../protocol/registry.ts'
 import { Resolver } from '../resolver/resolver.ts'
 import type { ResolverMessage } from '../resolver/resolver.ts'
 import { PreauthMemory } from '../session/preauth-memory.ts'
+import { HttpService } from '../session/http/service.ts'
+import type { HttpServices } from '../session/http/services.ts'
 import { Session } from '../session/session.ts'
-import type { SessionProfile, SessionServices } from '../session/session.ts'
+import type { SessionProfile } from '../session/session.ts'
 import { Sessions } from '../session/sessions.ts'
 import type { SessionsMessage } from '../session/sessions.ts'
 import type { RenewableTls } from '../tls/inbound.ts'
@@ -49,7 +51,7 @@ import type { Taken } from './intake.ts'
 import type { WorkerMessage } from './messages.ts'
 import { placeDesk } from './place-desk.ts'
 import { remoteLookup } from './remote-lookup.ts'
-import { resolverReport, sessionReport } from './report.ts'
+import { requestReport, resolverReport, sessionReport } from './report.ts'
 
 /** The process around a worker. */
 export interface WorkerProcess {
@@ -86,10 +88,10 @@ export class Worker implements Behaviour<WorkerMessage> {
   readonly #health: HealthView
   readonly #healthActor: ActorRef<HealthMessage>
   readonly #intake: Intake
-  readonly #profiles: (SessionProfile | undefined)[]
+  readonly #profiles: (SessionProfile | HttpService)[]
   readonly #tooBusy: readonly Buffer[]
   readonly #tls: RenewableTls
-  readonly #services: SessionServices
+  readonly #services: HttpServices
   readonly #sessionPrefix: string
   #draining = false
 
@@ -187,6 +189,11 @@ export class Worker implements Behaviour<WorkerMessage> {
       preauth: new PreauthMemory(config.limits.maxPreauthMemory),
       report: this.#counting.report(sessionReport(logger, redact, clock)),
       counters: this.#counting.counters,
+      http: config.http,
+      usernameClaim: config.oauth.jwtUsernameClaim,
+      identifier: (name) => normalizeIdentifier(name, rules),
+      outcome: (destination, client, outcome) => this.#health.report(destination, client, outcome),
+      requested: requestReport(logger, redact),
     }
     const profileOf = (listener: ListenerConfig): ListenerProfile => ({
       listener,
@@ -197,10 +204,11 @@ export class Worker implements Behaviour<WorkerMessage> {
     this.#tooBusy = config.listeners.map((listener) => tooBusy(profileOf(listener)))
     this.#profiles = config.listeners.map((listener) => {
       const protocol = protocolByName(listener.protocol)
-      if (protocol === undefined) return undefined
+      if (protocol === undefined) return new HttpService(listener, this.#services)
       if (protocol.kind === 'passthrough') {
         const { smtpPassthroughDestination: destination } = config.routing
-        return destination === undefined ? undefined : { listener, protocol, destination }
+        if (destination === undefined) throw new SignalboxError('INTERNAL', 'a connection is passed through to a destination')
+        return { listener, protocol, destination }
       }
       return { listener, protocol, factory: protocol.prepare(profileOf(listener)) }
     })
@@ -285,19 +293,20 @@ export class Worker implements Behaviour<WorkerMessage> {
     if (profile === undefined) throw new SignalboxError('INTERNAL', `no listener has the number ${listener}`)
     socket.setNoDelay(true)
     socket.setKeepAlive(true, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES)
-    const session = new Session(
-      {
-        socket,
-        id: this.#sessionPrefix + id.toString(36),
-        number: id,
-        clientAddress: address,
-        clientPort: port,
-        localAddress: plainAddress(socket.localAddress ?? ''),
-        localPort: socket.localPort ?? 0,
-      },
-      profile,
-      this.#services,
-    )
+    const connection = {
+      socket,
+      id: this.#sessionPrefix + id.toString(36),
+      number: id,
+      clientAddress: address,
+      clientPort: port,
+      localAddress: plainAddress(socket.localAddress ?? ''),
+      localPort: socket.localPort ?? 0,
+    }
+    if (profile instanceof HttpService) {
+      void profile.serve(connection).then(() => this.#intake.ended(id, listener))
+      return
+    }
+    const session = new Session(connection, profile, this.#services)
     void session.run().then(() => this.#intake.ended(id, listener))
     if (this.#draining) session.end('shutdown')
   }
@@ -306,6 +315,7 @@ export class Worker implements Behaviour<WorkerMessage> {
     if (this.#draining) return
     this.#draining = true
     this.#intake.close()
+    for (const profile of this.#profiles) if (profile instanceof HttpService) profile.drain()
     const { clock } = this.#process
     const finish = clock.after(grace, () => this.#sessionsActor.ref.tell({ type: 'end', which: 'all' }))
     const poll = clock.every(DRAIN_POLL_MS, () => {

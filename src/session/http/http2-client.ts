@@ -1,0 +1,103 @@
+/** A request in HTTP/2 (RFC 9113), over one of Node's streams. Framing and pseudo-fields were checked by nghttp2. */
+import { constants } from 'node:http2'
+import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
+import type { Readable, Writable } from 'node:stream'
+import { each, type Fields } from '../../protocol/http/fields.ts'
+import type { RawHead } from '../../protocol/http/head.ts'
+import type { ClientSide, ResponseHead } from './client-side.ts'
+
+export class Http2Client implements ClientSide {
+  readonly raw: RawHead
+  readonly ended: boolean
+  readonly over: Promise<'answered' | 'gone'>
+  readonly #stream: ServerHttp2Stream
+  #trailers: Fields = []
+  #last: Fields = []
+  #finished = false
+
+  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: Fields, ended: boolean) {
+    this.#stream = stream
+    this.ended = ended
+    this.raw = {
+      version: '2',
+      method: pseudo(headers, ':method') ?? '',
+      target: pseudo(headers, ':path') ?? '',
+      authority: pseudo(headers, ':authority'),
+      fields: regular(rawHeaders),
+    }
+    stream.on('error', unheard)
+    stream.on('trailers', (_: IncomingHttpHeaders, __: number, rawTrailers?: Fields) => {
+      this.#trailers = rawTrailers ?? []
+    })
+    stream.on('wantTrailers', () => this.#sendTrailers())
+    this.over = new Promise((resolve) => {
+      if (stream.destroyed) resolve('gone')
+      else stream.once('close', () => resolve(this.#finished && stream.rstCode === constants.NGHTTP2_NO_ERROR ? 'answered' : 'gone'))
+    })
+  }
+
+  get body(): Readable {
+    return this.#stream
+  }
+
+  get trailers(): Fields {
+    return this.#trailers
+  }
+
+  get answered(): boolean {
+    return this.#stream.headersSent
+  }
+
+  inform(status: number, fields: Fields): void {
+    if (this.answered || this.#stream.destroyed) return
+    this.#stream.additionalHeaders({ ':status': status, ...lowered(fields) })
+  }
+
+  respond({ status, fields, bodiless }: ResponseHead): Writable {
+    this.#stream.respond({ ':status': status, ...lowered(fields) }, bodiless ? { endStream: true } : { waitForTrailers: true })
+    this.#finished = bodiless
+    return this.#stream
+  }
+
+  finish(trailers: Fields): void {
+    this.#last = trailers
+    this.#finished = true
+    this.#stream.end()
+    // A request whose body nobody wants any more must not keep the stream open (RFC 9113 §8.1).
+  }
+
+  abort(): void {
+    if (!this.#stream.destroyed) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+  }
+
+  #sendTrailers(): void {
+    if (!this.#stream.destroyed) this.#stream.sendTrailers(lowered(this.#last))
+  }
+}
+
+function pseudo(headers: IncomingHttpHeaders, name: string): string | undefined {
+  const value = headers[name]
+  return typeof value === 'string' ? value : undefined
+}
+
+function regular(raw: Fields): string[] {
+  const fields: string[] = []
+  for (const { name, value } of each(raw)) if (!name.startsWith(':')) fields.push(name, value)
+  return fields
+}
+
+/** Names in lower case, as HTTP/2 wants them (§8.2); repetitions as lists. */
+function lowered(fields: Fields): Record<string, string | string[]> {
+  const values = new Map<string, string[]>()
+  for (const { key, value } of each(fields)) {
+    const known = values.get(key)
+    if (known === undefined) values.set(key, [value])
+    else known.push(value)
+  }
+  return Object.fromEntries([...values].map(([key, list]) => [key, list.length === 1 ? (list[0] ?? '') : SINGLE.has(key) ? (list.at(-1) ?? '') : list]))
+}
+
+/** Fields of a response that Node sends once. A backend that repeats one of them contradicts itself: its last word counts, as in HTTP/1.1. */
+const SINGLE = new Set(['age', 'content-disposition', 'content-encoding', 'content-language', 'content-length', 'content-location', 'content-md5', 'content-range', 'content-type', 'date', 'etag', 'expires', 'last-modified', 'location', 'retry-after'])
+
+function unheard(): void {}

@@ -1,0 +1,116 @@
+/**
+ * A request's body on its way: part of it may have been read already, to find the account's name in it; it goes to the
+ * backend first. Back-pressure all the way: the client is read no faster than the backend takes it.
+ */
+import type { Readable, Writable } from 'node:stream'
+import { SignalboxError } from '../../errors.ts'
+
+export class RequestBody {
+  readonly #source: Readable
+  #read: Buffer[] = []
+  /** The client has sent all of it. */
+  #complete: boolean
+  /** The backend doesn't take it as fast. */
+  #held = false
+  #stop: (() => void) | undefined
+
+  /** @param empty nothing will come */
+  constructor(source: Readable, empty: boolean) {
+    this.#source = source
+    this.#complete = empty
+    if (empty) source.resume()
+  }
+
+  get complete(): boolean {
+    return this.#complete
+  }
+
+  /** It is the client that is waited for. */
+  get starved(): boolean {
+    return !this.#complete && !this.#held
+  }
+
+  /** Reads up to `most` bytes (a piece more) and keeps them. Rejects with why `cancel` aborted. */
+  ahead(most: number, cancel: AbortSignal, moved: (bytes: number) => void): Promise<Buffer> {
+    if (this.#complete) return Promise.resolve(Buffer.concat(this.#read))
+    const source = this.#source
+    return new Promise((resolve, reject) => {
+      let length = 0
+      const done = (): void => {
+        source.pause()
+        source.off('data', onData)
+        source.off('end', onEnd)
+        cancel.removeEventListener('abort', onAbort)
+      }
+      const onData = (chunk: Buffer): void => {
+        this.#read.push(chunk)
+        length += chunk.length
+        moved(chunk.length)
+        if (length < most) return
+        done()
+        resolve(Buffer.concat(this.#read).subarray(0, most))
+      }
+      const onEnd = (): void => {
+        this.#complete = true
+        done()
+        resolve(Buffer.concat(this.#read))
+      }
+      const onAbort = (): void => {
+        done()
+        reject(cancel.reason)
+      }
+      if (cancel.aborted) return reject(cancel.reason)
+      cancel.addEventListener('abort', onAbort)
+      source.on('data', onData)
+      source.on('end', onEnd)
+    })
+  }
+
+  /** All of it to the backend; `ended` when the last byte was written. */
+  sendTo(sink: Writable, moved: (bytes: number) => void, ended: () => void): void {
+    if (this.#stop !== undefined) throw new SignalboxError('INTERNAL', 'a body is sent once')
+    for (const chunk of this.#read) sink.write(chunk)
+    this.#read = []
+    if (this.#complete) {
+      this.#stop = () => {}
+      return ended()
+    }
+    const source = this.#source
+    const onData = (chunk: Buffer): void => {
+      moved(chunk.length)
+      if (sink.write(chunk)) return
+      this.#held = true
+      source.pause()
+    }
+    const onDrain = (): void => {
+      this.#held = false
+      source.resume()
+    }
+    const onEnd = (): void => {
+      this.#complete = true
+      ended()
+    }
+    source.on('data', onData)
+    source.on('end', onEnd)
+    sink.on('drain', onDrain)
+    this.#stop = () => {
+      source.off('data', onData)
+      source.off('end', onEnd)
+      sink.off('drain', onDrain)
+    }
+    source.resume()
+  }
+
+  /** Nobody wants the rest: it is read and dropped. Calls back when it is through. */
+  drop(through: () => void): void {
+    this.#stop?.()
+    this.#stop = () => {}
+    this.#read = []
+    if (this.#complete) return through()
+    this.#source.once('end', () => {
+      this.#complete = true
+      through()
+    })
+    this.#source.resume()
+  }
+}
