@@ -8,11 +8,12 @@ import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from '../clock.ts'
 import { loadConfig } from '../config/load.ts'
+import type { Loaded } from '../config/load.ts'
 import { mistakeText } from '../config/mistake.ts'
 import type { Config } from '../config/config.ts'
 import { asSignalboxError } from '../errors.ts'
 import type { SignalboxError } from '../errors.ts'
-import { configWarning, instanceFailed, primaryCrashed, signalIgnored } from '../observe/events.ts'
+import { configWarning, instanceFailed, primaryCrashed, reloadFailed, signalIgnored } from '../observe/events.ts'
 import { createLog } from '../observe/log.ts'
 import { mappingMistakes } from './check-mapping.ts'
 import { Notifier, serviceManager } from './notify.ts'
@@ -32,7 +33,9 @@ export async function serve(path: string, env: NodeJS.ProcessEnv, err: (text: st
     for (const mistake of loaded.mistakes) err(`  ${mistakeText(mistake)}\n`)
     return 2
   }
-  return asked.times > 0 ? 0 : run(loaded.config, loaded.warnings, asked, err)
+  if (asked.times > 0) return 0
+  const load = (current: Config): Promise<Loaded> => loadConfig(path, env, { redactionKey: current.log.redactionKey })
+  return run(loaded, load, asked, err)
 }
 
 /** How often SIGINT and SIGTERM have come, and what the next one does. */
@@ -45,7 +48,14 @@ class Asked {
   }
 }
 
-async function run(config: Config, warnings: readonly string[], asked: Asked, err: (text: string) => void): Promise<number> {
+type Sound = Extract<Loaded, { readonly ok: true }>
+
+async function run(
+  { config, warnings }: Sound,
+  load: (current: Config) => Promise<Loaded>,
+  asked: Asked,
+  err: (text: string) => void,
+): Promise<number> {
   const terminal = process.stdout.isTTY
   const log = createLog({ level: config.server.logLevel, format: config.server.logFormat, isTerminal: terminal, clock: systemClock })
   const { logger } = log
@@ -64,6 +74,11 @@ async function run(config: Config, warnings: readonly string[], asked: Asked, er
     workerEntry: fileURLToPath(new URL(`../../workers/session${EXTENSION}`, import.meta.url)),
     terminal,
     random: Math.random,
+    load,
+    reloading: (over) => {
+      notify.reloading()
+      void over.then(() => notify.ready())
+    },
     fatal: (error) => ended.resolve(failure(error)),
   })
   const failure = (error: SignalboxError): number => {
@@ -79,14 +94,18 @@ async function run(config: Config, warnings: readonly string[], asked: Asked, er
       return
     }
     notify.stopping()
-    primary.stop(config.server.shutdownGrace).then(
+    primary.stop(primary.config.server.shutdownGrace).then(
       () => ended.resolve(0),
       (error: unknown) => ended.resolve(failure(asSignalboxError(error))),
     )
   }
-  for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) {
-    // A terminal that is closed takes with it what was started in it.
-    if (signal !== 'SIGHUP' || !terminal) process.on(signal, () => signalIgnored(logger, { signal }))
+  process.on('SIGUSR1', () => signalIgnored(logger, { signal: 'SIGUSR1' }))
+  process.on('SIGUSR2', () => primary.roll('signal'))
+  // A terminal that is closed takes with it what was started in it.
+  if (!terminal) {
+    process.on('SIGHUP', () => {
+      primary.reload('signal').catch((error: unknown) => reloadFailed(logger, { error: asSignalboxError(error) }))
+    })
   }
   const started = primary.start().then(
     () => {

@@ -3,19 +3,31 @@
  * uses the advanced (structured clone) serialisation, so that frames go as bytes.
  */
 import type { Config } from '../config/config.ts'
+import type { NumberedListener } from '../listener/numbered.ts'
 import type { KeyPair } from '../tls/certificates.ts'
 import type { Identity } from './privileges.ts'
 import type { Verdict } from '../primary/health.ts'
+
+/** What a worker works by. A reload gives it others. */
+export interface Settings {
+  /** Counts the reloads that came into force. */
+  readonly generation: number
+  readonly config: Config
+  /** Those of the configuration. */
+  readonly listeners: readonly NumberedListener[]
+  /** Those that a connection on its way may still name. */
+  readonly retired: readonly NumberedListener[]
+  /** 48 bytes, the same in all workers. */
+  readonly ticketKeys: Uint8Array
+  /** The self-signed certificate for when none is configured. */
+  readonly fallback: KeyPair | undefined
+}
 
 /** Primary → worker, first of all: everything a worker needs to begin. */
 export interface StartEnvelope {
   readonly t: 'start'
   readonly worker: number
-  readonly config: Config
-  /** 48 bytes, the same in all workers. */
-  readonly ticketKeys: Uint8Array
-  /** The self-signed certificate for when none is configured. */
-  readonly fallback: KeyPair | undefined
+  readonly settings: Settings
   readonly verdicts: readonly Verdict[]
   /** The log goes to a terminal. */
   readonly terminal: boolean
@@ -27,12 +39,18 @@ export interface StartEnvelope {
 export interface ConnectionEnvelope {
   readonly t: 'connection'
   readonly id: number
-  /** Index in config.listeners. */
+  /** Its number (listener/numbered.ts). */
   readonly listener: number
   /** Clock time at which it was sent; comparable on one host. */
   readonly at: number
   readonly address: string
   readonly port: number
+}
+
+/** Primary → worker: to be looked at when it is asked to prepare for them, and used when it is told so. */
+export interface SettingsEnvelope {
+  readonly t: 'settings'
+  readonly settings: Settings
 }
 
 /** Either way: frames of actors. */
@@ -57,5 +75,5 @@ export interface FailedEnvelope {
   readonly message: string
 }
 
-export type ToWorker = StartEnvelope | ConnectionEnvelope | FramesEnvelope
+export type ToWorker = StartEnvelope | SettingsEnvelope | ConnectionEnvelope | FramesEnvelope
 export type ToPrimary = JoinedEnvelope | ReadyEnvelope | FailedEnvelope | FramesEnvelope

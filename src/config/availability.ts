@@ -17,7 +17,6 @@ export interface NotYet {
 }
 
 export const NOT_YET: readonly NotYet[] = [
-  { table: 'server', key: 'roll_grace' },
   { table: 'listener.<name>', key: 'protocol', except: ['imap', 'pop3', 'managesieve', 'submission', 'smtp', 'lmtp'] },
   { table: 'listener.<name>', key: 'forwarded' },
   { table: 'destination.<name>', key: 'forwarded' },

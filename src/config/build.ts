@@ -35,6 +35,8 @@ export interface BuildInput {
   readonly materials: Materials
   /** Workers that threads = 0 stands for. */
   readonly cores: number
+  /** What stands for log.redaction_key where there is none; undefined: a new one. */
+  readonly redactionKey?: string | undefined
 }
 
 /** @throws SignalboxError INTERNAL when the tables had not passed the checks */
@@ -87,7 +89,7 @@ export function buildConfig(input: BuildInput): Config {
     },
     log: {
       accounts: sure(log.choice('accounts', ['redacted', 'full']), log, 'accounts'),
-      redactionKey: log.text('redaction_key') ?? randomBytes(32).toString('hex'),
+      redactionKey: log.text('redaction_key') ?? input.redactionKey ?? randomBytes(32).toString('hex'),
     },
   }
 }

@@ -37,6 +37,8 @@ export interface LoadOptions {
   readonly localAddresses?: readonly string[]
   /** Users and groups; default: those that this host knows. */
   readonly accounts?: HostAccounts
+  /** What stands for log.redaction_key where the file has none; default: a new one. */
+  readonly redactionKey?: string
   /** What threads = 0 stands for; default: the cores that this process may use. */
   readonly cores?: number
 }
@@ -73,7 +75,7 @@ export async function checkText(
   const wall = (options.clock ?? systemClock).wall()
   const materials = await readMaterials(tables, { environment, wall, accounts: options.accounts ?? hostAccounts }, report)
   if (report.mistakes.length > 0) return { ok: false, mistakes: report.mistakes }
-  const config = buildConfig({ path, tables, environment, materials, cores: options.cores ?? availableCores() })
+  const config = buildConfig({ path, tables, environment, materials, cores: options.cores ?? availableCores(), redactionKey: options.redactionKey })
   return { ok: true, config, warnings: report.warnings }
 }
 

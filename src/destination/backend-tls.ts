@@ -114,6 +114,17 @@ export class BackendTls {
     for (const key of this.#contexts.keys()) if (!contexts.has(key)) this.#contexts.delete(key)
   }
 
+  /**
+   * Makes the contexts of these destinations without using them yet.
+   *
+   * @throws SignalboxError CONFIG_INVALID as `begin`
+   */
+  check(destinations: Iterable<DestinationConfig>): void {
+    for (const destination of destinations) {
+      if (Object.values(destination.legs).some((leg) => leg.tls !== 'plain')) this.#contextOf(destination)
+    }
+  }
+
   #profileOf(destination: DestinationConfig): Profile {
     const known = this.#byConfig.get(destination)
     if (known !== undefined) return known

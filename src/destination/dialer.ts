@@ -63,6 +63,15 @@ export class BackendDialer implements Dialer {
   }
 
   /**
+   * Whether these could be reconfigured to; what that needs is made ready. Nothing has changed.
+   *
+   * @throws SignalboxError CONFIG_INVALID for a CA or client certificate that can't be used
+   */
+  check(destinations: readonly DestinationConfig[]): void {
+    this.#tls.check(destinations)
+  }
+
+  /**
    * A reload: deadlines and retries of later dials, and the TLS sessions of destinations that didn't change.
    *
    * @throws SignalboxError CONFIG_INVALID for a CA or client certificate that can't be used; nothing has changed then

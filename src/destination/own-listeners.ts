@@ -27,6 +27,12 @@ export class OwnListeners {
   constructor(listeners: readonly ListenerConfig[], clock: Clock, interfaces: Interfaces = systemInterfaces) {
     this.#clock = clock
     this.#interfaces = interfaces
+    this.replace(listeners)
+  }
+
+  /** A reload: these are ours from now on. */
+  replace(listeners: readonly ListenerConfig[]): void {
+    this.#bound.clear()
     for (const { host, port } of listeners.flatMap(({ bind }) => bind)) {
       if (port === 0) continue
       const hosts = this.#bound.get(port)

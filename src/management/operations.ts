@@ -122,6 +122,22 @@ export type ReloadAnswer =
     }
   | { readonly ok: false; readonly mistakes: readonly MappingMistake[]; readonly message: string }
 
+export type ConfigReloadAnswer =
+  | {
+      readonly ok: true
+      /** For people: what is in force now, and what isn't. */
+      readonly note: string
+      readonly changed: readonly string[]
+      /** Keys that differ and were left as they were. */
+      readonly restart: readonly string[]
+      readonly warnings: readonly string[]
+      /** The workers are being replaced for it. */
+      readonly rolling: boolean
+      readonly confirmation: Confirmation
+    }
+  /** As `signalbox check` prints them; nothing has changed. */
+  | { readonly ok: false; readonly mistakes: readonly string[] }
+
 /** One step of a cutover; `lease` and `put_back` only where there is something to tell. */
 export type CutoverStep = 'hold' | 'write' | 'invalidate' | 'kick' | 'release' | 'put_back' | 'lease'
 
@@ -195,6 +211,8 @@ export interface Operations {
   put(identifier: string, destination: string): Promise<Confirmation>
   delete(identifier: string): Promise<{ readonly removed: boolean; readonly confirmation: Confirmation }>
   reloadMappings(): Promise<ReloadAnswer>
+  /** Reads the configuration again, checks it and puts it in force. Rejects with DRAINING while starting or ending. */
+  reloadConfig(): Promise<ConfigReloadAnswer>
   /** Undefined: everything. */
   invalidate(identifier: string | undefined): Promise<Confirmation>
   kick(identifier: string): Promise<{ readonly kicked: number; readonly confirmation: Confirmation }>

@@ -18,6 +18,7 @@ import { discardBody } from './body.ts'
 import type { BodyEnd } from './body.ts'
 import { bulkRoutes } from './bulk.ts'
 import { cacheRoutes } from './cache.ts'
+import { configRoutes } from './config.ts'
 import { connectionRoutes } from './connections.ts'
 import { cutoverRoutes } from './cutover.ts'
 import { destinationRoutes } from './destinations.ts'
@@ -71,6 +72,7 @@ export const routes: readonly Route[] = [
   ...bulkRoutes,
   ...cacheRoutes,
   ...connectionRoutes,
+  ...configRoutes,
   ...sessionRoutes,
   ...cutoverRoutes,
   ...fleetRoutes,

@@ -72,6 +72,20 @@ export interface Exchanged {
   readonly to: string | undefined
 }
 
+/** What a source goes by that keeps and checks a copy of all mappings. */
+export interface SourceRules {
+  readonly normalize: 'none' | 'lowercase'
+  /** Names of the declared destinations. */
+  readonly destinations: readonly string[]
+}
+
+/** A source that was read by other rules, and waits. */
+export interface RulesReady {
+  readonly warnings: readonly string[]
+  /** Goes by them from now on, all at once. Gives what must be invalidated. */
+  readonly use: () => Changed
+}
+
 /** The primary's whole source. */
 export interface MappingSource extends MappingLookup, Leases {
   readonly kind: 'file' | 'redis' | 'sql'
@@ -89,6 +103,12 @@ export interface MappingSource extends MappingLookup, Leases {
   exchange(identifier: string, change: Exchanged): Promise<boolean>
   /** Re-reads the source where it keeps a copy (the file); others resolve with zeros. Rejects with SOURCE_INVALID and changes nothing when the file is bad. */
   reload(): Promise<ReloadResult>
+  /**
+   * Reads all mappings by other rules, and lets nobody write until `act` has decided: where that neither uses them nor
+   * throws, or throws, all stays as it was. Rejects as `reload` does, and with what `act` throws. Absent where the source
+   * keeps no copy.
+   */
+  underRules?(rules: SourceRules, act: (ready: RulesReady) => Promise<void>): Promise<void>
   /** All mappings, ordered by identifier where the source can, in constant memory. */
   export(options?: { prefix?: string; destination?: string; after?: string; limit?: number }): AsyncIterable<Mapping>
   /**

@@ -272,6 +272,51 @@ export function configWarning(log: Logger, fields: { warning: string }): void {
   log.warn({ event: 'config_warning', ...fields }, 'the configuration has a point to look at')
 }
 
+/** Another configuration is in force. `restart`: keys that differ and need a restart. */
+export function configReloaded(
+  log: Logger,
+  fields: {
+    by: 'signal' | 'management'
+    changed: readonly string[]
+    restart: readonly string[]
+    workers: number
+    workers_expected: number
+    seconds: number
+  },
+): void {
+  log.info({ event: 'config_reloaded', ...fields }, 'the configuration was read again')
+}
+
+/** The configuration was read again and can't be used: everything stays as it was. */
+export function configRefused(log: Logger, fields: { by: 'signal' | 'management'; count: number; mistakes: readonly string[] }): void {
+  log.error({ event: 'config_refused', ...fields }, 'the configuration was read again and refused, the old one stays')
+}
+
+/** A reload that was asked for by a signal failed for another reason than a mistake in the configuration; nothing has changed. */
+export function reloadFailed(log: Logger, fields: { error: SignalboxError }): void {
+  log.error({ event: 'reload_failed', code: fields.error.code, ...fields }, 'the configuration could not be read again')
+}
+
+/** The workers are being replaced, one by one. */
+export function rollBegun(log: Logger, fields: { by: 'signal' | 'reload'; workers: number; grace_seconds: number }): void {
+  log.info({ event: 'roll_begun', ...fields }, 'the workers are being replaced')
+}
+
+/** Every worker was replaced; sessions of the old ones may go on. */
+export function rolled(log: Logger, fields: { workers: number; seconds: number }): void {
+  log.info({ event: 'rolled', ...fields }, 'every worker was replaced')
+}
+
+/** A new worker could not begin: the old ones that are left stay. */
+export function rollFailed(log: Logger, fields: { reason: string }): void {
+  log.error({ event: 'roll_failed', ...fields }, 'the workers were not all replaced')
+}
+
+/** A worker takes no more connections; its sessions may go on for a while. */
+export function workerDraining(log: Logger, fields: { worker: number; pid: number; sessions: number; grace_seconds: number }): void {
+  log.info({ event: 'worker_draining', ...fields }, 'a worker takes no more connections')
+}
+
 /** The service manager did not take a message: it may think that the instance never started, or stands still. */
 export function notifyFailed(log: EventLog, fields: { message: string; error: unknown; times: number }): void {
   log.warn({ event: 'notify_failed', ...fields }, 'the service manager could not be told')

@@ -9,19 +9,22 @@
  * taken from a worker right after this process itself has stood still: the answer may be waiting to be read. Few are sent
  * to a worker at a time (WINDOW), so that "when it was sent" is not "when it was queued".
  */
-import { createServer } from 'node:net'
-import type { Server, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { Behaviour } from '../actor/actor.ts'
 import type { Reply } from '../actor/message.ts'
 import type { Clock, Timer } from '../clock.ts'
 import type { ConnectionEnvelope } from '../cluster/channel.ts'
 import type { ListenerConfig } from '../config/config.ts'
-import { impossible, SignalboxError } from '../errors.ts'
+import { impossible } from '../errors.ts'
+import type { SignalboxError } from '../errors.ts'
 import { DESCRIPTORS_MS, HANDOVER_DEADLINE_MS } from '../limits.ts'
 import { plainAddress } from '../listener/address.ts'
 import { Descriptors, workerCapacity } from '../listener/descriptors.ts'
 import type { DescriptorsOptions } from '../listener/descriptors.ts'
+import type { NumberedListener } from '../listener/numbered.ts'
 import { isTrusted } from '../listener/trusted.ts'
+import { Doors } from './doors.ts'
+import type { DoorChange } from './doors.ts'
 import type { AcceptorMessage } from './handover-messages.ts'
 import type { Admission, Limits } from './limits.ts'
 
@@ -42,7 +45,7 @@ interface StationState {
 
 interface Waiting {
   readonly id: number
-  readonly listener: number
+  readonly listener: NumberedListener
   readonly socket: Socket
   readonly address: string
   readonly port: number
@@ -58,11 +61,12 @@ interface Waiting {
 }
 
 export interface AcceptorOptions {
-  readonly listeners: readonly ListenerConfig[]
+  /** Those to begin with. */
+  readonly listeners: readonly NumberedListener[]
   readonly clock: Clock
   readonly limits: Limits
   /** The protocol's "too busy" line; empty where none exists or TLS comes first. */
-  readonly tooBusy: (listener: number) => Buffer
+  readonly tooBusy: (listener: NumberedListener) => Buffer
   readonly refused: (listener: ListenerConfig, address: string, why: Admission | 'unanswered' | 'descriptors') => void
   /** Absent: without a limit. */
   readonly descriptors?: DescriptorsOptions
@@ -81,10 +85,9 @@ const UNANSWERED_MS = 5_000
 
 export class Acceptor implements Behaviour<AcceptorMessage> {
   readonly #options: AcceptorOptions
-  readonly #servers: Server[] = []
+  readonly #doors: Doors
   readonly #stations = new Map<number, StationState>()
   readonly #onTheirWay = new Map<number, Waiting>()
-  readonly #nameOf = new WeakMap<Server, string>()
   readonly #draining = new Set<number>()
   readonly #descriptors: Descriptors
   /** Connections that one worker's descriptors suffice for. */
@@ -102,6 +105,10 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     this.#options = options
     this.#descriptors = new Descriptors(options.descriptors ?? { limit: Number.POSITIVE_INFINITY, open: () => 0 })
     this.#capacity = workerCapacity(this.#descriptors.limit)
+    this.#doors = new Doors({
+      accept: (socket, listener) => this.#accept(socket, listener),
+      failed: (listener, error) => options.acceptFailed?.(listener, error),
+    })
   }
 
   receive(message: AcceptorMessage, _reply: Reply): void {
@@ -124,28 +131,26 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
 
   /** Opens every listening socket or none. Rejects with LISTEN_FAILED naming listener and address. */
   async listen(): Promise<void> {
-    const opened = await Promise.allSettled(
-      this.#options.listeners.flatMap((listener, index) => listener.bind.map((address) => this.#open(listener, index, address))),
-    )
-    const failed = opened.find((outcome) => outcome.status === 'rejected')
-    if (failed !== undefined) {
-      this.close()
-      throw failed.reason
-    }
+    const change = await this.prepare(this.#options.listeners)
+    change.commit()
     this.#descriptors.measure()
     this.#measured = this.#options.clock.every(DESCRIPTORS_MS, () => this.#descriptors.measure())
     this.#lookedOver = this.#options.clock.now()
     this.#sweep = this.#options.clock.every(SWEEP_MS, () => this.#lookOver())
   }
 
+  /**
+   * Makes ready to listen for those listeners instead: binds the sockets that are missing, where connections wait until
+   * the change is decided. Sockets whose address is still wanted stay open, whoever they belong to then, so that nobody who
+   * waits in their queue is lost. Rejects with LISTEN_FAILED naming listener and address; nothing has changed then.
+   */
+  prepare(listeners: readonly NumberedListener[]): Promise<DoorChange> {
+    return this.#doors.prepare(listeners)
+  }
+
   /** Where it listens, for the log; the ports that the kernel chose where 0 was asked for. */
   get addresses(): readonly { readonly listener: string; readonly host: string; readonly port: number }[] {
-    return this.#servers.flatMap((server) => {
-      const address = server.address()
-      return typeof address === 'object' && address !== null
-        ? [{ listener: this.#nameOf.get(server) ?? '', host: address.address, port: address.port }]
-        : []
-    })
+    return this.#doors.addresses
   }
 
   /** A worker is ready for connections. */
@@ -184,27 +189,13 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     this.#closed = true
     this.#measured?.cancel()
     if (this.#onTheirWay.size === 0) this.#sweep?.cancel()
-    for (const server of this.#servers) server.close()
+    this.#doors.close()
     for (const waiting of this.#queue) this.#giveUp(waiting)
     this.#queue = []
   }
 
-  #open(listener: ListenerConfig, index: number, { host, port, family, text }: ListenerConfig['bind'][number]): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true })
-      this.#servers.push(server)
-      this.#nameOf.set(server, listener.name)
-      server.on('connection', (socket) => this.#accept(socket, listener, index))
-      server.on('error', (error) => {
-        if (server.listening) return this.#options.acceptFailed?.(listener, error)
-        const message = `listener "${listener.name}" cannot listen on ${text}: ${error.message}`
-        reject(new SignalboxError('LISTEN_FAILED', message, { cause: error }))
-      })
-      server.listen({ host, port, ipv6Only: family === 6, backlog: 4096, exclusive: true }, resolve)
-    })
-  }
-
-  #accept(socket: Socket, listener: ListenerConfig, index: number): void {
+  #accept(socket: Socket, numbered: NumberedListener): void {
+    const { listener } = numbered
     const { remoteAddress, remotePort } = socket
     if (remoteAddress === undefined || remotePort === undefined) {
       // Reset before it could be looked at.
@@ -220,7 +211,7 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     const admission = this.#short ? 'descriptors' : limits.admit(listener.name, known)
     if (admission !== 'admitted') {
       refused(listener, address, admission)
-      turnAway(socket, tooBusy(index))
+      turnAway(socket, tooBusy(numbered))
       return
     }
     const id = this.#count++
@@ -229,7 +220,7 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     socket.on('error', () => {})
     this.#queue.push({
       id,
-      listener: index,
+      listener: numbered,
       socket,
       address,
       port: remotePort,
@@ -299,7 +290,7 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     state.sent.add(id)
     this.#onTheirWay.set(id, waiting)
     this.#options.limits.assign(id, station.worker)
-    station.send({ t: 'connection', id, listener, at: waiting.at, address, port }, socket, () => {
+    station.send({ t: 'connection', id, listener: listener.number, at: waiting.at, address, port }, socket, () => {
       this.#declined(id, station.worker)
       this.#drainQueue()
     })
@@ -379,8 +370,7 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
   }
 
   #giveUp(waiting: Waiting): void {
-    const listener = this.#options.listeners[waiting.listener]
-    if (listener !== undefined) this.#options.refused(listener, waiting.address, 'unanswered')
+    this.#options.refused(waiting.listener.listener, waiting.address, 'unanswered')
     this.#options.limits.release(waiting.id)
     // The FIN reaches the client even while a worker that stands still holds a descriptor of it.
     turnAway(waiting.socket, this.#options.tooBusy(waiting.listener))

@@ -14,7 +14,8 @@ import type { BusMemberOptions, BusReport } from './bus-member.ts'
 import type { Fleet, FleetMessage } from './fleet.ts'
 
 export interface BusSurroundings {
-  readonly config: Config
+  /** The one in force now. */
+  readonly config: () => Config
   readonly clock: Clock
   readonly log: Logger
   readonly epoch: number
@@ -37,7 +38,7 @@ const DOUBT_LOG_MS = 10_000
  */
 export async function joinBus(surroundings: BusSurroundings): Promise<BusMember | undefined> {
   const { config, clock, log, epoch, facts, stats, sessions, fleet, fleetRef } = surroundings
-  const { cluster, destinations, mapping } = config
+  const { cluster, mapping } = config()
   if (cluster.bus === undefined) return undefined
   const deadline = cluster.ackTimeout + MARGIN_MS
   // The client of a bus is loaded by those who have one.
@@ -50,7 +51,7 @@ export async function joinBus(surroundings: BusSurroundings): Promise<BusMember 
     epoch,
     allowUnavailable: mapping.onFailureSet,
     facts,
-    destinations: () => destinations.map(({ name }) => name),
+    destinations: () => config().destinations.map(({ name }) => name),
     holds: () => fleet.holds(),
     stats,
     sessions,

@@ -86,11 +86,21 @@ const CLIENTS = 64
 
 export class Health implements Behaviour<HealthMessage> {
   readonly #options: HealthOptions
-  readonly #breakers = new Map<string, Breaker>()
+  #breakers = new Map<string, Breaker>()
+  #server: ServerConfig
 
   constructor(options: HealthOptions) {
     this.#options = options
+    this.#server = options.server
     for (const name of options.destinations) this.#breakers.set(name, closed())
+  }
+
+  /** A reload: the state of destinations that are there and did not change is kept. */
+  reconfigure(server: ServerConfig, destinations: readonly string[], changed: ReadonlySet<string>): void {
+    this.#server = server
+    const before = this.#breakers
+    this.#breakers = new Map(destinations.map((name) => [name, (changed.has(name) ? undefined : before.get(name)) ?? closed()]))
+    for (const name of changed) if (this.#breakers.has(name)) this.#publish(name)
   }
 
   receive(message: HealthMessage, reply: Reply): void {
@@ -132,7 +142,7 @@ export class Health implements Behaviour<HealthMessage> {
     breaker.failures++
     breaker.probing = undefined
     // As addresses are counted everywhere: one client has a whole IPv6 /64 to call from.
-    const remembered = Math.max(CLIENTS, this.#options.server.hostDownMinClients)
+    const remembered = Math.max(CLIENTS, this.#server.hostDownMinClients)
     if (breaker.clients.size < remembered) breaker.clients.add(addressKey(client))
     breaker.hostLevel ||= result === 'connecting'
     if (this.#trips(breaker)) this.#trip(destination, breaker, error)
@@ -140,13 +150,14 @@ export class Health implements Behaviour<HealthMessage> {
   }
 
   #trips(breaker: Breaker): boolean {
-    const { hostDownThreshold, hostDownMinClients } = this.#options.server
+    const { hostDownThreshold, hostDownMinClients } = this.#server
     if (hostDownThreshold === 0 || breaker.failures < hostDownThreshold) return false
     return breaker.hostLevel || breaker.clients.size >= hostDownMinClients
   }
 
   #trip(destination: string, breaker: Breaker, error: string): void {
-    const { clock, server, random, changed } = this.#options
+    const { clock, random, changed } = this.#options
+    const server = this.#server
     const wasDown = breaker.downUntil !== undefined
     // Up to a tenth more, so that the instances of a fleet don't probe in step.
     breaker.downUntil = clock.now() + server.hostDownCooldown * (1 + random() / 10)
@@ -178,7 +189,7 @@ export class Health implements Behaviour<HealthMessage> {
     if (breaker.downUntil === undefined) return true
     const now = this.#options.clock.now()
     if (now < breaker.downUntil) return false
-    if (breaker.probing !== undefined && now - breaker.probing < this.#options.server.backendTimeout * 2 + 1_000) return false
+    if (breaker.probing !== undefined && now - breaker.probing < this.#server.backendTimeout * 2 + 1_000) return false
     breaker.probing = now
     return true
   }

@@ -76,7 +76,7 @@ const PENALTY_MEMORY_MS = 300_000
 const PENALTY_ADDRESSES = 50_000
 
 export class Limits implements Behaviour<LimitsMessage> {
-  readonly #limits: LimitsConfig
+  #limits: LimitsConfig
   readonly #max = new Map<string, number>()
   readonly #connections = new Map<number, Connection>()
   readonly #byListener = new Map<string, number>()
@@ -94,8 +94,7 @@ export class Limits implements Behaviour<LimitsMessage> {
     destinations: readonly DestinationConfig[] = [],
   ) {
     this.#limits = limits
-    for (const { name, maxConnections } of destinations) this.#maxTowards.set(name, maxConnections)
-    for (const listener of listeners) this.#max.set(listener.name, listener.maxConnections)
+    this.reconfigure(limits, listeners, destinations)
     this.#failures = new LRUCache({
       max: PENALTY_ADDRESSES,
       ttl: PENALTY_MEMORY_MS,
@@ -103,6 +102,15 @@ export class Limits implements Behaviour<LimitsMessage> {
       ttlResolution: 0,
       perf: { now: () => clock.now() + 1 },
     })
+  }
+
+  /** A reload: what comes from now on is measured by these. What was not counted before isn't counted afterwards. */
+  reconfigure(limits: LimitsConfig, listeners: readonly ListenerConfig[], destinations: readonly DestinationConfig[]): void {
+    this.#limits = limits
+    this.#max.clear()
+    this.#maxTowards.clear()
+    for (const { name, maxConnections } of destinations) this.#maxTowards.set(name, maxConnections)
+    for (const listener of listeners) this.#max.set(listener.name, listener.maxConnections)
   }
 
   receive(message: LimitsMessage, reply: Reply): void {

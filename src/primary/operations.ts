@@ -13,6 +13,7 @@ import { normalizeIdentifier } from '../identity/identifier.ts'
 import { DELAY_SECONDS } from '../limits.ts'
 import type {
   Confirmation,
+  ConfigReloadAnswer,
   CutoverAnswer,
   CutoverRequest,
   DestinationStatus,
@@ -29,7 +30,7 @@ import type {
 import type { MappingMessage } from '../mapping/actor.ts'
 import type { Changed, MappingSource } from '../mapping/source.ts'
 import { mistakesOf } from '../mapping/mistakes.ts'
-import { createRedactor } from '../observe/redaction.ts'
+import type { Redactor } from '../observe/redaction.ts'
 import type { Happenings } from '../observe/happenings.ts'
 import type { OpenRoute } from '../resolver/route.ts'
 import type { WorkerStats } from '../worker/messages.ts'
@@ -44,7 +45,11 @@ import type { Limits } from './limits.ts'
 import type { WorkerHandle } from './supervisor.ts'
 
 export interface OperationsOptions {
+  /** The one in force now. */
   readonly config: Config
+  /** What a log may say of an account, as configured now. */
+  readonly redact: Redactor
+  readonly reloadConfig: () => Promise<ConfigReloadAnswer>
   readonly clock: Clock
   readonly version: string
   readonly catalogue: Catalogue
@@ -91,7 +96,7 @@ export class PrimaryOperations implements Operations {
     this.sessions = new SessionDesk({
       instance: options.config.cluster.instance,
       fleet: options.fleet,
-      redact: createRedactor(options.config.log),
+      redact: options.redact,
       declared: (destination) => options.catalogue.idOf(destination) !== undefined,
       deadline: this.#fleetDeadline,
     })
@@ -199,6 +204,10 @@ export class PrimaryOperations implements Operations {
       if (error.code !== 'SOURCE_INVALID') throw error
       return { ok: false, mistakes: mistakesOf(error)?.mistakes ?? [], message: error.message }
     }
+  }
+
+  reloadConfig(): Promise<ConfigReloadAnswer> {
+    return this.#options.reloadConfig()
   }
 
   invalidate(identifier: string | undefined): Promise<Confirmation> {

@@ -9,10 +9,11 @@ import type { RunningActor } from '../actor/actor.ts'
 import type { InstanceFacts } from '../bus/payload.ts'
 import type { Clock } from '../clock.ts'
 import type { StartEnvelope } from '../cluster/channel.ts'
-import type { AdminConfig, Config, ListenerConfig } from '../config/config.ts'
+import type { AdminConfig, Config } from '../config/config.ts'
+import type { Loaded } from '../config/load.ts'
 import { Catalogue } from '../destination/catalogue.ts'
 import { SignalboxError } from '../errors.ts'
-import type { Stats } from '../management/operations.ts'
+import type { ConfigReloadAnswer, Stats } from '../management/operations.ts'
 import { startManagement } from '../management/server.ts'
 import type { ManagementServer } from '../management/server.ts'
 import { MappingOwner } from '../mapping/actor.ts'
@@ -23,11 +24,13 @@ import { createAudit } from '../observe/audit.ts'
 import * as events from '../observe/events.ts'
 import type { Logger } from '../observe/log.ts'
 import { createRedactor } from '../observe/redaction.ts'
+import type { Redactor } from '../observe/redaction.ts'
 import { Seldom } from '../observe/seldom.ts'
 import { REFUSED_LOG_MS } from '../limits.ts'
 import { descriptorLimit, descriptorsWanted, openDescriptors } from '../listener/descriptors.ts'
 import { protocolByName, tooBusy } from '../protocol/registry.ts'
 import { defaultKeyPair } from '../tls/certificates.ts'
+import type { NumberedListener } from '../listener/numbered.ts'
 import type { KeyPair } from '../tls/certificates.ts'
 import type { TlsChange } from '../tls/inbound.ts'
 import { selfSigned } from '../tls/self-signed.ts'
@@ -45,6 +48,12 @@ import type { LimitsMessage } from './limits.ts'
 import { PrimaryOperations } from './operations.ts'
 import { checkAccess, dropPrivileges, identityOf } from '../cluster/privileges.ts'
 import type { Identity } from '../cluster/privileges.ts'
+import type { Plan } from './reload.ts'
+import { listenersPart, sourcePart, tlsPart, workersPart } from './reload-parts.ts'
+import type { Underway } from './reload-parts.ts'
+import { Reloader } from './reloading.ts'
+import type { Outcome, Part } from './reloading.ts'
+import { SettingsKeeper } from './settings-keeper.ts'
 import { Supervisor } from './supervisor.ts'
 import type { Observer, SupervisorMessage, WorkerHandle } from './supervisor.ts'
 import { TlsKeeper } from './tls-keeper.ts'
@@ -58,6 +67,10 @@ export interface PrimaryOptions {
   readonly workerEntry: string
   readonly terminal: boolean
   readonly random: () => number
+  /** Reads and checks the configuration again. */
+  readonly load: (current: Config) => Promise<Loaded>
+  /** A reload begins; `over` resolves when it is over, whatever came of it. */
+  readonly reloading?: (over: Promise<void>) => void
   /** The instance can't go on: the process should end with status 1. */
   readonly fatal: (error: SignalboxError) => void
 }
@@ -73,7 +86,9 @@ const REREAD_DEADLINE_MS = 60_000
 
 export class Primary {
   readonly #options: PrimaryOptions
-  readonly #config: Config
+  /** In force. */
+  #config: Config
+  #redactor: Redactor
   readonly #clock: Clock
   readonly #log: Logger
   readonly #catalogue: Catalogue
@@ -92,6 +107,10 @@ export class Primary {
   readonly #supervisorActor: RunningActor<SupervisorMessage>
   readonly #workers = new Map<number, WorkerHandle>()
   readonly #tls: TlsKeeper
+  readonly #settings: SettingsKeeper
+  readonly #reloader: Reloader
+  #underway: Underway = {}
+  #words: { readonly of: Config; readonly lines: Map<number, Buffer> } | undefined
   /** With which version of it each worker was started. */
   readonly #tlsVersions = new Map<number, number>()
   #mappingActor: RunningActor<MappingMessage> | undefined
@@ -110,6 +129,7 @@ export class Primary {
     this.#options = options
     const { config, clock, log } = options
     this.#config = config
+    this.#redactor = createRedactor(config.log)
     this.#clock = clock
     this.#log = log
     this.#epoch = clock.wall()
@@ -118,6 +138,26 @@ export class Primary {
     }
     this.#catalogue = new Catalogue(config.destinations)
     this.#tls = new TlsKeeper({ config: config.tls, clock, log, publish: (change) => this.#tlsChanged(change) })
+    this.#settings = new SettingsKeeper({
+      clock,
+      listeners: config.listeners,
+      config: () => ({ ...this.#config, tls: this.#tls.config }),
+      ticketKeys: () => this.#tls.ticketKeys,
+      fallback: () => this.#fallback,
+      workers: () => [...this.#workers.values()],
+      unconfirmed: (worker, error) => events.changeUnconfirmed(log, { worker, change: 'config', error }),
+    })
+    this.#reloader = new Reloader({
+      clock,
+      log,
+      load: options.load,
+      config: () => this.#config,
+      state: () => this.#state,
+      parts: () => this.#reloadParts(),
+      after: (plan) => this.#reloaded(plan),
+      begins: (over) => options.reloading?.(over),
+      fatal: options.fatal,
+    })
     this.#limits = new Limits(config.limits, config.listeners, clock, config.destinations)
     this.#limitsActor = spawn(this.#limits, { name: 'limits', clock, onCrash })
     this.#health = new Health({
@@ -159,7 +199,7 @@ export class Primary {
       clock,
       version: options.version,
       instance: config.cluster.instance,
-      redact: createRedactor(config.log),
+      redact: this.#redact,
       fleet: this.#fleetActor.ref,
       health: this.#healthActor.ref,
       workers: () => [...this.#workers.values()],
@@ -170,10 +210,10 @@ export class Primary {
     const refusals = new Seldom(clock, REFUSED_LOG_MS)
     this.#acceptor = new Acceptor({
       descriptors: { limit: this.#descriptorLimit, open: openDescriptors },
-      listeners: config.server.distribution === 'primary' ? config.listeners : [],
+      listeners: config.server.distribution === 'primary' ? this.#settings.numbers.current : [],
       clock,
       limits: this.#limits,
-      tooBusy: this.#tooBusyLines(),
+      tooBusy: (listener) => this.#tooBusy(listener),
       refused: (listener, client, reason) => {
         this.#observatory.refused(listener.protocol, reason)
         const times = refusals.times(`${listener.name} ${reason}`)
@@ -233,6 +273,24 @@ export class Primary {
     events.instanceStopped(this.#log)
   }
 
+  /** In force. */
+  get config(): Config {
+    return this.#config
+  }
+
+  /** Reads the configuration again and puts it in force, or says why not. Rejects with DRAINING while starting or ending. */
+  reload(by: 'signal' | 'management'): Promise<ConfigReloadAnswer> {
+    return this.#reloader.reload(by)
+  }
+
+  /** Replaces every worker, one by one. */
+  roll(by: 'signal' | 'reload'): void {
+    if (this.#state !== 'ready') return
+    const grace = this.#config.server.rollGrace
+    events.rollBegun(this.#log, { by, workers: this.#supervisor.ready, grace_seconds: grace / 1000 })
+    this.#supervisorActor.ref.tell({ type: 'roll', grace })
+  }
+
   /** Ends every session at once. */
   kill(): void {
     this.#supervisor.kill()
@@ -269,7 +327,7 @@ export class Primary {
     source.onChange((change) => this.#sourceChanged(change))
     const operations = this.#makeOperations(this.#mappingActor, source)
     this.#bus = await joinBus({
-      config,
+      config: () => this.#config,
       clock,
       log: this.#log,
       epoch: this.#epoch,
@@ -312,13 +370,13 @@ export class Primary {
   }
 
   #openSource(): Promise<MappingSource> {
-    const { mapping, destinations, cluster, log } = this.#config
+    const { mapping, destinations, cluster } = this.#config
     return openSource({
       mapping,
       destinations: destinations.map(({ name }) => name),
       clock: this.#clock,
       log: this.#log,
-      redact: createRedactor(log),
+      redact: this.#redact,
       heartbeat: cluster.heartbeat,
     })
   }
@@ -377,8 +435,13 @@ export class Primary {
   }
 
   #makeOperations(mapping: RunningActor<MappingMessage>, source: MappingSource): PrimaryOperations {
+    const current = (): Config => this.#config
     return new PrimaryOperations({
-      config: this.#config,
+      get config() {
+        return current()
+      },
+      redact: this.#redact,
+      reloadConfig: () => this.reload('management'),
       clock: this.#clock,
       version: this.#options.version,
       catalogue: this.#catalogue,
@@ -415,7 +478,7 @@ export class Primary {
       operations,
       clock: this.#clock,
       log: this.#log,
-      audit: createAudit(this.#log, createRedactor(this.#config.log)),
+      audit: createAudit(this.#log, this.#redact),
     })
   }
 
@@ -435,6 +498,15 @@ export class Primary {
         })
       },
       ready: (handle) => this.#workerReady(handle),
+      draining: ({ worker, pid }) => {
+        this.#acceptor.leave(worker)
+        const { rollGrace } = this.#config.server
+        events.workerDraining(this.#log, { worker, pid, sessions: this.#limits.ofWorker(worker), grace_seconds: rollGrace / 1000 })
+      },
+      rolled: ({ workers, ms, failed }) => {
+        if (failed !== undefined) events.rollFailed(this.#log, { reason: failed })
+        else events.rolled(this.#log, { workers, seconds: Math.round(ms) / 1000 })
+      },
       gone: (handle, exit) => this.#workerGone(handle, exit),
       stalled: ({ worker, pid }, ms) => {
         events.workerStalled(this.#log, { worker, pid, seconds: Math.round(ms / 1000) })
@@ -449,6 +521,7 @@ export class Primary {
     this.#workers.set(worker, handle)
     // It was started with the verdicts of that moment.
     for (const verdict of this.#health.verdicts()) handle.control.tell({ type: 'verdict', verdict })
+    if (this.#settings.bringUpToDate(handle)) this.#tlsVersions.set(worker, this.#tls.version)
     for (const change of this.#tls.since(this.#tlsVersions.get(worker) ?? 0)) this.#tellTls(handle, change)
     this.#acceptor.join({ worker, send: handle.sendConnection })
     this.#observatory.workerReady(handle)
@@ -459,6 +532,7 @@ export class Primary {
   #workerGone({ worker, pid }: WorkerHandle, { code, signal, expected }: Parameters<Observer['gone']>[1]): void {
     this.#workers.delete(worker)
     this.#tlsVersions.delete(worker)
+    this.#settings.gone(worker)
     const sessions = this.#limits.ofWorker(worker)
     this.#fleetActor.ref.tell({ type: 'left', worker })
     this.#acceptor.gone(worker)
@@ -499,9 +573,7 @@ export class Primary {
     return {
       t: 'start',
       worker,
-      config: { ...this.#config, tls: this.#tls.config },
-      ticketKeys: this.#tls.ticketKeys,
-      fallback: this.#fallback,
+      settings: this.#settings.started(worker),
       verdicts: this.#health.verdicts(),
       terminal: this.#options.terminal,
       identity: this.#config.server.distribution === 'kernel' ? this.#identity : undefined,
@@ -518,15 +590,76 @@ export class Primary {
     await this.#source?.close()
   }
 
-  /** The "too busy" lines of the listeners; with TLS from the first byte on there is none. */
-  #tooBusyLines(): (listener: number) => Buffer {
-    const lines = this.#config.listeners.map((listener) => this.#tooBusyLine(listener))
-    return (index) => lines[index] ?? Buffer.alloc(0)
+  /** What a log may say of an account, as configured now. */
+  readonly #redact: Redactor = (account) => this.#redactor(account)
+
+  /** In this order they are made ready, and take over. */
+  #reloadParts(): readonly Part[] {
+    const underway: Underway = {}
+    this.#underway = underway
+    const warn = (warning: string): void => events.mappingWarning(this.#log, { warning })
+    return [
+      { prepare: async (plan) => ({ commit: () => this.#use(plan), abort: () => {} }) },
+      tlsPart(this.#tls, (config) => this.#fallbackFor(config), underway),
+      ...(this.#source === undefined ? [] : [sourcePart(this.#source, warn, underway)]),
+      workersPart(this.#settings, this.#tls, underway),
+      listenersPart(this.#acceptor, () => this.#config, underway),
+    ]
   }
 
-  #tooBusyLine(listener: ListenerConfig): Buffer {
+  /** A reload: what this process itself goes by. */
+  #use({ config, destinations }: Plan): void {
+    const before = this.#config
+    this.#config = config
+    if (config.log.accounts !== before.log.accounts || config.log.redactionKey !== before.log.redactionKey) {
+      this.#redactor = createRedactor(config.log)
+    }
+    this.#log.level = config.server.logLevel
+    this.#catalogue.replace(config.destinations)
+    this.#limits.reconfigure(config.limits, config.listeners, config.destinations)
+    this.#health.reconfigure(config.server, config.destinations.map(({ name }) => name), new Set(destinations.changed))
+  }
+
+  /** What follows from a reload that is in force: begun in the same turn. */
+  async #reloaded({ config, roll }: Plan): Promise<Outcome> {
+    const { invalidate, outcome, fallback } = this.#underway
+    this.#fallback = fallback
+    for (const { worker } of this.#workers.values()) this.#tlsVersions.set(worker, this.#tls.version)
+    const deadline = config.cluster.ackTimeout + STOP_MARGIN_MS
+    const voided =
+      invalidate === undefined || (!invalidate.all && invalidate.identifiers.length === 0)
+        ? undefined
+        : this.#fleetActor.ref.ask({ type: 'local-change', changed: invalidate }, deadline)
+    const { threads, rollGrace: grace } = config.server
+    this.#supervisorActor.ref.tell({ type: 'resize', threads, grace })
+    if (roll) this.roll('reload')
+    if (config.admin !== undefined && this.#management !== undefined) {
+      const { cert, key } = defaultKeyPair(this.#tls.config, this.#fallback, config.admin.certificate)
+      this.#management.secure({ cert, key })
+    }
+    this.#warnOfDescriptors()
+    if (this.#source !== undefined) await this.#warnOfMissingLegs(this.#source)
+    const confirmed = (await outcome) ?? { workers: 0, workersExpected: 0 }
+    const cleared = await voided
+    return { workers: Math.min(confirmed.workers, cleared?.workers ?? Number.POSITIVE_INFINITY), workersExpected: confirmed.workersExpected }
+  }
+
+  /** The self-signed certificate for when none is configured. */
+  async #fallbackFor({ tls, server }: Config): Promise<KeyPair | undefined> {
+    if (tls.certificates.length > 0 || this.#fallback !== undefined) return this.#fallback
+    events.selfSigned(this.#log)
+    return selfSigned([server.hostname ?? 'localhost', 'localhost', '127.0.0.1', '::1'], this.#clock)
+  }
+
+  /** The "too busy" line of a listener; with TLS from the first byte on there is none. */
+  #tooBusy({ number, listener }: NumberedListener): Buffer {
+    if (this.#words?.of !== this.#config) this.#words = { of: this.#config, lines: new Map() }
+    const known = this.#words.lines.get(number)
+    if (known !== undefined) return known
     const { capabilities, server, limits } = this.#config
-    return tooBusy({ listener, capabilities, hostname: server.hostname, preauthBuffer: limits.preauthBuffer })
+    const line = tooBusy({ listener, capabilities, hostname: server.hostname, preauthBuffer: limits.preauthBuffer })
+    this.#words.lines.set(number, line)
+    return line
   }
 }
 

@@ -11,7 +11,7 @@ import { Link } from '../actor/link.ts'
 import type { Behaviour } from '../actor/actor.ts'
 import type { ActorRef, Message, Question, Reply } from '../actor/message.ts'
 import type { Clock, Timer } from '../clock.ts'
-import type { ConnectionEnvelope, StartEnvelope, ToPrimary, ToWorker } from '../cluster/channel.ts'
+import type { ConnectionEnvelope, Settings, StartEnvelope, ToPrimary, ToWorker } from '../cluster/channel.ts'
 import { asSignalboxError, impossible, SignalboxError } from '../errors.ts'
 import {
   DEATHS_AT_START,
@@ -22,6 +22,7 @@ import {
   WORKER_STALL_MS,
 } from '../limits.ts'
 import type { WorkerMessage } from '../worker/messages.ts'
+import { nextStep } from './rotation.ts'
 
 /** From a worker's channel: it must be told of every change from now on. */
 export interface WorkerJoined extends Message {
@@ -59,7 +60,18 @@ export interface Stop extends Question<true> {
   readonly type: 'stop'
   readonly grace: number
 }
-export type SupervisorMessage = WorkerJoined | WorkerReady | WorkerFailed | WorkerExited | PingAll | Respawn | Stop
+/** Replaces every worker that there is, one by one; sessions of the old ones may finish for `grace` milliseconds. */
+export interface Roll extends Message {
+  readonly type: 'roll'
+  readonly grace: number
+}
+/** Another number of workers; sessions of those that are too many may finish for `grace` milliseconds. */
+export interface Resize extends Message {
+  readonly type: 'resize'
+  readonly threads: number
+  readonly grace: number
+}
+export type SupervisorMessage = Roll | Resize | WorkerJoined | WorkerReady | WorkerFailed | WorkerExited | PingAll | Respawn | Stop
 
 /** A worker as the rest of the primary reaches it. */
 export interface WorkerHandle {
@@ -68,6 +80,8 @@ export interface WorkerHandle {
   readonly link: Link
   readonly control: ActorRef<WorkerMessage>
   readonly sendConnection: (envelope: ConnectionEnvelope, socket: Socket, failed: () => void) => void
+  /** Sends others to work by. */
+  readonly sendSettings: (settings: Settings) => void
 }
 
 export interface Observer {
@@ -76,6 +90,10 @@ export interface Observer {
   /** It must be told of every change from now on. */
   joined(handle: WorkerHandle): void
   ready(handle: WorkerHandle): void
+  /** It will be told to take no more connections; called first. */
+  draining(handle: WorkerHandle): void
+  /** Every worker has been replaced; `failed`: one could not begin, and the rest stays. */
+  rolled(outcome: { readonly workers: number; readonly ms: number; readonly failed?: string }): void
   /** Its process and channel are gone. */
   gone(handle: WorkerHandle, exit: { readonly code: number | null; readonly signal: string | null; readonly expected: boolean }): void
   stalled(handle: WorkerHandle, ms: number): void
@@ -102,6 +120,13 @@ interface Station {
   /** Clock time of the last sign of life. */
   heard: number
   killed: boolean
+  /** It is to be replaced. */
+  outdated: boolean
+}
+
+interface Rolling {
+  readonly began: number
+  readonly workers: number
 }
 
 /** A worker that lived this long didn't die young. */
@@ -117,6 +142,12 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
   readonly #startedAt: number
   #everReady = false
   #deaths = 0
+  #wanted: number
+  /** How long sessions of a worker that is taken out may go on. */
+  #grace = 0
+  /** Starts that are put off. */
+  #putOff = 0
+  #rolling: Rolling | undefined
   #pause = RESPAWN_MIN_MS
   #pinging: Timer | undefined
   #ended = false
@@ -125,6 +156,7 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
   constructor(options: SupervisorOptions) {
     this.#options = options
     this.#startedAt = options.clock.now()
+    this.#wanted = options.threads
   }
 
   /** Starts the workers. Called once. */
@@ -133,7 +165,7 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
     // dying worker would never be answered.
     cluster.schedulingPolicy = cluster.SCHED_NONE
     cluster.setupPrimary({ exec: this.#options.entry, serialization: 'advanced', args: [] })
-    for (let count = 0; count < this.#options.threads; count++) this.#spawn()
+    this.#advance()
     this.#pinging = this.#options.clock.every(WORKER_PING_MS, () => this.#options.self({ type: 'ping-all' }))
   }
 
@@ -144,14 +176,20 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
       case 'ready':
         return this.#ready(message.worker)
       case 'failed':
-        return this.#options.observer.giveUp(message.reason)
+        return this.#failed(message)
       case 'exited':
         return this.#exited(message)
       case 'ping-all':
         return this.#ping()
       case 'respawn':
-        if (this.#stopping === undefined && !this.#ended) this.#spawn()
-        return
+        this.#putOff--
+        return this.#advance()
+      case 'roll':
+        return this.#roll(message.grace)
+      case 'resize':
+        this.#wanted = message.threads
+        this.#grace = message.grace
+        return this.#advance()
       case 'stop':
         return this.#stop(message, reply)
       default:
@@ -201,8 +239,10 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
       link,
       control: link.remote<WorkerMessage>('worker'),
       sendConnection: (envelope, socket, failed) => sendConnection(child, envelope, socket, failed),
+      sendSettings: (settings) => void post(child, { t: 'settings', settings }),
     }
-    const station: Station = { handle, process: child, since: clock.now(), state: 'starting', heard: clock.now(), killed: false }
+    const now = clock.now()
+    const station: Station = { handle, process: child, since: now, state: 'starting', heard: now, killed: false, outdated: false }
     this.#stations.set(worker, station)
     observer.starting(handle)
     child.on('message', (envelope: ToPrimary) => {
@@ -265,6 +305,60 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
     station.heard = this.#options.clock.now()
     this.#everReady = true
     this.#options.observer.ready(station.handle)
+    this.#advance()
+  }
+
+  /** At the start it is the instance that can't begin; later the others go on, and the start is tried again. */
+  #failed({ worker, reason }: WorkerFailed): void {
+    if (!this.#everReady) return this.#options.observer.giveUp(reason)
+    const station = this.#stations.get(worker)
+    if (station === undefined) return
+    this.#endRoll(reason)
+    station.process.process.kill('SIGKILL')
+  }
+
+  #roll(grace: number): void {
+    if (this.#stopping !== undefined || this.#ended) return
+    this.#grace = grace
+    const live = [...this.#stations.values()].filter(({ state }) => state !== 'draining')
+    for (const station of live) station.outdated = true
+    this.#rolling = { began: this.#options.clock.now(), workers: live.length }
+    this.#advance()
+  }
+
+  /** Takes every step that can be taken now. */
+  #advance(): void {
+    if (this.#stopping !== undefined || this.#ended) return
+    for (;;) {
+      const workers = [...this.#stations].map(([worker, { state, outdated }]) => ({ worker, state, outdated }))
+      const step = nextStep({ wanted: this.#wanted, workers, putOff: this.#putOff })
+      if (step === undefined) break
+      if (step.do === 'start') this.#spawn()
+      else this.#drain(step.worker)
+    }
+    if (![...this.#stations.values()].some(({ state, outdated }) => outdated && state !== 'draining')) this.#endRoll()
+  }
+
+  #endRoll(failed?: string): void {
+    const rolling = this.#rolling
+    if (rolling === undefined) return
+    this.#rolling = undefined
+    for (const station of this.#stations.values()) station.outdated = false
+    const ms = this.#options.clock.now() - rolling.began
+    this.#options.observer.rolled({ workers: rolling.workers, ms, ...(failed === undefined ? {} : { failed }) })
+  }
+
+  #drain(worker: number): void {
+    const station = this.#stations.get(worker)
+    if (station === undefined) return
+    station.state = 'draining'
+    const { clock, observer } = this.#options
+    observer.draining(station.handle)
+    station.handle.control.tell({ type: 'drain', grace: this.#grace, patient: true })
+    station.handle.link.flush()
+    clock.after(this.#grace + KILL_AFTER_MS, () => {
+      if (this.#stations.get(worker) === station) station.process.process.kill('SIGKILL')
+    })
   }
 
   #exited({ worker, code, signal }: WorkerExited): void {
@@ -282,6 +376,7 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
     }
     const young = clock.now() - station.since < GROWN_UP_MS
     this.#pause = young ? Math.min(this.#pause * 2, RESPAWN_MAX_MS) : RESPAWN_MIN_MS
+    this.#putOff++
     clock.after(young ? this.#pause / 2 : 0, () => self({ type: 'respawn' }), { keepAlive: true })
   }
 
@@ -310,7 +405,7 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
     this.#pinging?.cancel()
     for (const station of this.#stations.values()) {
       station.state = 'draining'
-      station.handle.control.tell({ type: 'drain', grace: question.grace })
+      station.handle.control.tell({ type: 'drain', grace: question.grace, patient: false })
       station.handle.link.flush()
     }
     this.#options.clock.after(question.grace + KILL_AFTER_MS, () => this.kill(), { keepAlive: true })

@@ -33,7 +33,8 @@ export class TlsKeeper {
   readonly #options: TlsKeeperOptions
   readonly #watch: FileWatch
   /** In the configuration's order. */
-  readonly #certificates: Map<string, CertificateConfig>
+  #certificates: Map<string, CertificateConfig>
+  #config: TlsConfig
   /** Name of a certificate, or TICKETS → version of its last change. */
   readonly #changed = new Map<string | symbol, number>()
   #ticketKeys: Uint8Array = makeTicketKeys()
@@ -42,18 +43,45 @@ export class TlsKeeper {
 
   constructor(options: TlsKeeperOptions) {
     this.#options = options
+    this.#config = options.config
     this.#watch = new FileWatch(options.clock)
     this.#certificates = new Map(options.config.certificates.map((certificate) => [certificate.name, certificate]))
   }
 
   /** Reads the ticket keys and begins to watch. Rejects with CONFIG_INVALID for keys that can't be used. */
   async open(): Promise<void> {
-    const { config, clock } = this.#options
-    const { ticketKeyFile, watch } = config
+    const { ticketKeyFile } = this.#config
     if (ticketKeyFile !== undefined) this.#ticketKeys = await readTicketKeys(ticketKeyFile)
-    else this.#rotation = clock.every(TICKET_KEYS_MS, () => this.#rekey(makeTicketKeys(), 'made'))
+    this.#begin()
+  }
+
+  /**
+   * A reload: reads the ticket keys that go with another configuration; made ones stay what they are. Nobody is told when it
+   * is put to use: whoever does handshakes gets the configuration and the keys together. Rejects with CONFIG_INVALID.
+   */
+  async prepare(config: TlsConfig): Promise<{ readonly ticketKeys: Uint8Array; use(): void }> {
+    const { ticketKeyFile } = config
+    const made = this.#config.ticketKeyFile === undefined ? this.#ticketKeys : makeTicketKeys()
+    const ticketKeys = ticketKeyFile === undefined ? made : await readTicketKeys(ticketKeyFile)
+    return {
+      ticketKeys,
+      use: () => {
+        this.close()
+        this.#config = config
+        this.#certificates = new Map(config.certificates.map((certificate) => [certificate.name, certificate]))
+        this.#ticketKeys = ticketKeys
+        this.#version++
+        this.#begin()
+      },
+    }
+  }
+
+  #begin(): void {
+    const { ticketKeyFile, watch, certificates } = this.#config
+    const { clock } = this.#options
+    if (ticketKeyFile === undefined) this.#rotation = clock.every(TICKET_KEYS_MS, () => this.#rekey(makeTicketKeys(), 'made'))
     if (!watch) return
-    const watched = config.certificates.map((certificate) => this.#watchedPair(certificate))
+    const watched = certificates.map((certificate) => this.#watchedPair(certificate))
     if (ticketKeyFile !== undefined) watched.push(this.#watchedKeys(ticketKeyFile))
     this.#watch.start(watched)
   }
@@ -65,7 +93,7 @@ export class TlsKeeper {
 
   /** The configuration with the certificates that are in use now. */
   get config(): TlsConfig {
-    return { ...this.#options.config, certificates: [...this.#certificates.values()] }
+    return { ...this.#config, certificates: [...this.#certificates.values()] }
   }
 
   get ticketKeys(): Uint8Array {
@@ -100,7 +128,9 @@ export class TlsKeeper {
       paths: [path],
       load: async () => {
         try {
-          this.#rekey(await readTicketKeys(path), 'file')
+          const keys = await readTicketKeys(path)
+          // Else a reload came in between.
+          if (this.#config.ticketKeyFile === path) this.#rekey(keys, 'file')
           return undefined
         } catch (thrown) {
           return asSignalboxError(thrown).message
@@ -119,6 +149,8 @@ export class TlsKeeper {
     const files = await readPair({ cert: old.certPath, key: old.keyPath }, { cert: `${path}.cert`, key: `${path}.key` }, clock.wall(), report)
     if (files === undefined) return report.mistakes.map(mistakeText).join('; ')
     const { cert, key } = files
+    // A reload came in between.
+    if (this.#certificates.get(name) !== old) return undefined
     // Touched, or written again as it was.
     if (cert === old.cert && key === old.key) return undefined
     for (const warning of report.warnings) events.configWarning(log, { warning })

@@ -20,7 +20,7 @@ export interface Occupant {
 }
 
 export class PreauthMemory {
-  readonly #max: number
+  #max: number
   /** In the order of their coming. */
   readonly #held = new Map<Unauthenticated, number>()
   #sum = 0
@@ -33,6 +33,11 @@ export class PreauthMemory {
   /** Bytes that are held now, the shares included. */
   get sum(): number {
     return this.#sum
+  }
+
+  /** A reload: as much as this from now on. Who is too many goes when the next one comes. */
+  limit(max: number): void {
+    this.#max = max
   }
 
   enter(connection: Unauthenticated): Occupant {

@@ -1,7 +1,8 @@
 /** TLS towards clients: certificates by SNI, session tickets, protocol policy. One object per worker. */
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import type { CertificateConfig } from '../config/config.ts'
+import type { CertificateConfig, TlsConfig } from '../config/config.ts'
+import type { KeyPair } from './certificates.ts'
 
 export interface InboundTls {
   /**
@@ -17,6 +18,12 @@ export interface InboundTls {
 export interface RenewableTls extends InboundTls {
   /** @throws SignalboxError CONFIG_INVALID for what can't be used; nothing has changed then */
   change(change: TlsChange): void
+  /**
+   * Makes all that another configuration needs; what it gives puts that to use.
+   *
+   * @throws SignalboxError CONFIG_INVALID for certificates, suites or keys that can't be used; nothing has changed then
+   */
+  prepare(config: TlsConfig, ticketKeys: Uint8Array, fallback: KeyPair | undefined): () => void
 }
 
 /** One thing that handshakes use from now on. */

@@ -7,6 +7,7 @@
  * off after the handshake), so the one listener that stays on the socket makes an ordinary 'error' and an end of it.
  */
 import type { Socket } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
 import { TLSSocket, type SecureContextOptions, type TLSSocketOptions } from 'node:tls'
 import type { CertificateConfig, TlsConfig } from '../config/config.ts'
 import { impossible, SignalboxError } from '../errors.ts'
@@ -26,7 +27,7 @@ const SESSION_CONTEXT = 'signalbox'
  * @throws SignalboxError CONFIG_INVALID for certificates, suites or keys that can't be used
  */
 export function createInboundTls(config: TlsConfig, ticketKeys: Uint8Array, fallback?: KeyPair): RenewableTls {
-  let current = { config, ...contextsFor(config, ticketKeys, fallback) }
+  let current = { config, fallback, ticketKeys, ...contextsFor(config, ticketKeys, fallback) }
   return {
     accept: (socket, cancel, alpn) => accept(socket, alpn === undefined ? current.options : { ...current.options, ALPNProtocols: [...alpn] }, cancel),
     change(change) {
@@ -34,14 +35,22 @@ export function createInboundTls(config: TlsConfig, ticketKeys: Uint8Array, fall
         case 'certificate': {
           const { config: old, policy, table } = current
           const next = withCertificate(old, change.certificate)
-          current = { config: next, ...optionsFor(new CertificateTable(next, policy, fallback, table), policy) }
+          current = { ...current, config: next, ...optionsFor(new CertificateTable(next, policy, current.fallback, table), policy) }
           return
         }
         case 'ticket-keys':
-          current = { config: current.config, ...contextsFor(current.config, change.keys, fallback) }
+          current = { ...current, ticketKeys: change.keys, ...contextsFor(current.config, change.keys, current.fallback) }
           return
         default:
           impossible(change)
+      }
+    },
+    prepare(other, keys, pair) {
+      const same = isDeepStrictEqual([other, pair], [current.config, current.fallback]) && Buffer.compare(keys, current.ticketKeys) === 0
+      if (same) return () => {}
+      const next = { config: other, fallback: pair, ticketKeys: keys, ...contextsFor(other, keys, pair) }
+      return () => {
+        current = next
       }
     },
   }

@@ -15,13 +15,14 @@ import type { ListenerConfig } from '../config/config.ts'
 import { SignalboxError } from '../errors.ts'
 import { HANDOVER_FRESH_MS } from '../limits.ts'
 import { plainAddress } from '../listener/address.ts'
+import type { NumberedListener } from '../listener/numbered.ts'
 import type { AcceptorMessage } from '../primary/handover-messages.ts'
 import type { LimitsMessage } from '../primary/limits.ts'
 
 /** A connection that is this worker's. */
 export interface Taken {
   readonly id: number
-  /** Index in config.listeners. */
+  /** Its number. */
   readonly listener: number
   readonly socket: Socket
   readonly address: string
@@ -46,9 +47,7 @@ export interface IntakeOptions {
 
 /** A shared listening socket. */
 interface Place {
-  /** In config.listeners. */
-  readonly index: number
-  readonly listener: ListenerConfig
+  readonly numbered: NumberedListener
   /** This worker's share of its max_connections. */
   readonly max: number
   readonly tooBusy: Buffer
@@ -88,16 +87,17 @@ export class Intake {
   }
 
   /** Listens on the shared sockets of the listeners; each may hold `share` of its max_connections. */
-  async listen(listeners: readonly ListenerConfig[], share: number, tooBusy: (listener: number) => Buffer): Promise<void> {
+  async listen(listeners: readonly NumberedListener[], share: number, tooBusy: (listener: number) => Buffer): Promise<void> {
     await Promise.all(
-      listeners.flatMap((listener, index) => {
+      listeners.flatMap((numbered) => {
+        const { listener } = numbered
         const max = Math.max(1, Math.ceil(listener.maxConnections / share))
         return listener.bind.map(
           ({ host, port, family, text }) =>
             new Promise<void>((resolve, reject) => {
               const server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true })
               this.#servers.push(server)
-              server.on('connection', (socket) => this.#accepted(socket, { index, listener, max, tooBusy: tooBusy(index) }))
+              server.on('connection', (socket) => this.#accepted(socket, { numbered, max, tooBusy: tooBusy(numbered.number) }))
               server.on('error', (error) => {
                 if (server.listening) return this.#options.acceptFailed?.(listener, error)
                 reject(new SignalboxError('LISTEN_FAILED', `listener "${listener.name}" cannot listen on ${text}: ${error.message}`, { cause: error }))
@@ -107,6 +107,11 @@ export class Intake {
         )
       }),
     )
+  }
+
+  /** Connections were taken whose sessions begin in this turn of the event loop or the next. */
+  get pending(): boolean {
+    return this.#arrived.length > 0
   }
 
   /** A session is over. */
@@ -122,7 +127,7 @@ export class Intake {
     for (const server of this.#servers) server.close()
   }
 
-  #accepted(socket: Socket, { index: listener, listener: { name }, listener: config, max, tooBusy }: Place): void {
+  #accepted(socket: Socket, { numbered: { number: listener, listener: config }, max, tooBusy }: Place): void {
     const { remoteAddress, remotePort } = socket
     const full = this.#isFull(listener, max)
     if (full !== undefined) {
@@ -140,7 +145,7 @@ export class Intake {
     const id = this.#options.worker * OWN_IDS + this.#count++
     const address = plainAddress(remoteAddress)
     this.#open.set(listener, (this.#open.get(listener) ?? 0) + 1)
-    this.#opened.push({ id, listener: name, address })
+    this.#opened.push({ id, listener: config.name, address })
     this.#schedule()
     this.#options.begin({ id, listener, socket, address, port: remotePort })
   }

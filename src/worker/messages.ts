@@ -16,10 +16,12 @@ export interface Told extends Message {
   readonly type: 'verdict'
   readonly verdict: Verdict
 }
-/** Take no more connections, let sessions finish for `grace` milliseconds, then end them and yourself. */
+/** Take no more connections, let sessions finish for `grace` milliseconds, then end them and yourself. A shorter grace counts. */
 export interface Drain extends Message {
   readonly type: 'drain'
   readonly grace: number
+  /** Those who have not logged in may go on to do so; else they are taken leave of at once. */
+  readonly patient: boolean
 }
 export interface WorkerStatsQuestion extends Question<WorkerStats> {
   readonly type: 'stats'
@@ -38,7 +40,17 @@ export interface TlsChanged extends Question<true> {
   readonly type: 'tls'
   readonly change: TlsChange
 }
-export type WorkerMessage = Ping | Told | TlsChanged | Drain | WorkerStatsQuestion | CountersQuestion | Watch
+/** Make ready for the settings of that generation, which have come. Fails with CONFIG_INVALID when they can't be used. */
+export interface Prepare extends Question<true> {
+  readonly type: 'prepare'
+  readonly generation: number
+}
+/** Use what was prepared. Answered when it is so. */
+export interface Commit extends Question<true> {
+  readonly type: 'commit'
+  readonly generation: number
+}
+export type WorkerMessage = Ping | Prepare | Commit | Told | TlsChanged | Drain | WorkerStatsQuestion | CountersQuestion | Watch
 
 export interface WorkerStats {
   readonly resolver: ResolverStats

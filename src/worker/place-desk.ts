@@ -10,13 +10,22 @@ import type { PlaceDesk } from '../session/place.ts'
 
 const DEADLINE_MS = 1_000
 
-export function placeDesk(worker: number, config: Config, limits: ActorRef<LimitsMessage>): PlaceDesk {
-  const limited = new Set(config.destinations.filter(({ maxConnections }) => maxConnections > 0).map(({ name }) => name))
+/** @param config the one in force now */
+export function placeDesk(worker: number, config: () => Config, limits: ActorRef<LimitsMessage>): PlaceDesk {
+  let known: Config | undefined
+  let limited: ReadonlySet<string> = new Set()
   return {
     take(place, session) {
-      const counted = place.of === 'account' ? config.limits.maxSessionsPerAccount > 0 : limited.has(place.name)
+      const now = config()
+      if (now !== known) limited = limitedOf(now)
+      known = now
+      const counted = place.of === 'account' ? now.limits.maxSessionsPerAccount > 0 : limited.has(place.name)
       return counted ? limits.ask({ type: 'take', place, holder: { worker, session } }, DEADLINE_MS).catch(() => true) : true
     },
     giveBack: (place, session) => limits.tell({ type: 'give-back', place, session }),
   }
+}
+
+function limitedOf({ destinations }: Config): ReadonlySet<string> {
+  return new Set(destinations.filter(({ maxConnections }) => maxConnections > 0).map(({ name }) => name))
 }

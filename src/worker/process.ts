@@ -38,7 +38,7 @@ export function runWorker(): void {
 }
 
 function start(envelope: StartEnvelope, begun: (worker: Worker) => void): void {
-  const { server } = envelope.config
+  const { server } = envelope.settings.config
   const log = createLog({
     level: server.logLevel,
     format: server.logFormat,
@@ -54,7 +54,7 @@ function start(envelope: StartEnvelope, begun: (worker: Worker) => void): void {
 }
 
 async function begin(envelope: StartEnvelope, log: Log, begun: (worker: Worker) => void): Promise<void> {
-  const { config } = envelope
+  const { config } = envelope.settings
   const lookup = await openLookup(
     { mapping: config.mapping, clock: systemClock, log: log.logger, redact: createRedactor(config.log) },
     config.server.threads,

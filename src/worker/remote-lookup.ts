@@ -4,12 +4,12 @@ import { asSignalboxError, SignalboxError } from '../errors.ts'
 import type { MappingMessage } from '../mapping/actor.ts'
 import type { MappingLookup } from '../mapping/source.ts'
 
-/** @param timeout mapping.lookup_timeout, milliseconds */
-export function remoteLookup(mapping: ActorRef<MappingMessage>, timeout: number): MappingLookup {
+/** @param timeout mapping.lookup_timeout as it is now, milliseconds */
+export function remoteLookup(mapping: ActorRef<MappingMessage>, timeout: () => number): MappingLookup {
   return {
     async lookup(identifier) {
       try {
-        return (await mapping.ask({ type: 'lookup', identifier }, timeout)) ?? undefined
+        return (await mapping.ask({ type: 'lookup', identifier }, timeout())) ?? undefined
       } catch (thrown) {
         const error = asSignalboxError(thrown)
         if (error.side === 'source') throw error

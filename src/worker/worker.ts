@@ -7,10 +7,10 @@ import { Link } from '../actor/link.ts'
 import { spawn } from '../actor/actor.ts'
 import type { Behaviour, RunningActor } from '../actor/actor.ts'
 import type { ActorRef, Reply } from '../actor/message.ts'
-import type { Clock } from '../clock.ts'
+import type { Clock, Timer } from '../clock.ts'
 import type { Identity } from '../cluster/privileges.ts'
-import type { ConnectionEnvelope, FramesEnvelope, StartEnvelope, ToPrimary } from '../cluster/channel.ts'
-import type { ListenerConfig } from '../config/config.ts'
+import type { Config, ListenerConfig } from '../config/config.ts'
+import type { ConnectionEnvelope, FramesEnvelope, SettingsEnvelope, StartEnvelope, ToPrimary } from '../cluster/channel.ts'
 import { Catalogue } from '../destination/catalogue.ts'
 import { BackendDialer } from '../destination/dialer.ts'
 import { OwnListeners } from '../destination/own-listeners.ts'
@@ -25,14 +25,12 @@ import type { MappingMessage } from '../mapping/actor.ts'
 import type { MappingLookup } from '../mapping/source.ts'
 import type { Log } from '../observe/log.ts'
 import { acceptFailed, actorCrashed, clientAddressLost, connectionRefused, frameInvalid } from '../observe/events.ts'
-import { createRedactor } from '../observe/redaction.ts'
 import { Seldom } from '../observe/seldom.ts'
 import type { AcceptorMessage } from '../primary/handover-messages.ts'
 import type { HealthMessage } from '../primary/health.ts'
 import type { LimitsMessage } from '../primary/limits.ts'
 import type { TallyMessage } from '../primary/tally.ts'
-import type { ListenerProfile } from '../protocol/protocol.ts'
-import { protocolByName, tooBusy } from '../protocol/registry.ts'
+import { protocolByName } from '../protocol/registry.ts'
 import { Resolver } from '../resolver/resolver.ts'
 import type { ResolverMessage } from '../resolver/resolver.ts'
 import { PreauthMemory } from '../session/preauth-memory.ts'
@@ -42,7 +40,6 @@ import { Session } from '../session/session.ts'
 import type { SessionProfile } from '../session/session.ts'
 import { Sessions } from '../session/sessions.ts'
 import type { SessionsMessage } from '../session/sessions.ts'
-import type { RenewableTls } from '../tls/inbound.ts'
 import { createInboundTls } from '../tls/server.ts'
 import { Counting } from './counting.ts'
 import { HealthView } from './health-view.ts'
@@ -52,6 +49,8 @@ import type { WorkerMessage } from './messages.ts'
 import { placeDesk } from './place-desk.ts'
 import { remoteLookup } from './remote-lookup.ts'
 import { requestReport, resolverReport, sessionReport } from './report.ts'
+import { listenerProfile, WorkerSettings } from './settings.ts'
+import type { SettingsParts } from './settings.ts'
 
 /** The process around a worker. */
 export interface WorkerProcess {
@@ -88,21 +87,26 @@ export class Worker implements Behaviour<WorkerMessage> {
   readonly #health: HealthView
   readonly #healthActor: ActorRef<HealthMessage>
   readonly #intake: Intake
-  readonly #profiles: (SessionProfile | HttpService)[]
-  readonly #tooBusy: readonly Buffer[]
-  readonly #tls: RenewableTls
+  readonly #settings: WorkerSettings<SessionProfile | HttpService>
+  readonly #parts: SettingsParts
   readonly #services: HttpServices
   readonly #sessionPrefix: string
-  #draining = false
+  #audits: Timer | undefined
+  /** Until when sessions may go on; undefined: for as long as they like. */
+  #draining: { readonly until: number; readonly finish: Timer } | undefined
+  #patient = true
 
   /** @param lookup what this worker asks by itself; undefined: it asks the primary */
   constructor(start: StartEnvelope, process: WorkerProcess, lookup: MappingLookup | undefined) {
     this.#process = process
     this.#start = start
     const { clock, log } = process
-    const { config, worker } = start
+    const { settings, worker } = start
+    const { config } = settings
     const logger = log.logger
-    const redact = createRedactor(config.log)
+    this.#settings = new WorkerSettings(settings)
+    const now = this.#settings
+    const { redact } = now
     this.#sessionPrefix = `${worker}-${Math.floor(clock.wall()).toString(36)}-`
 
     this.#link = new Link({
@@ -124,11 +128,13 @@ export class Worker implements Behaviour<WorkerMessage> {
     this.#resolver = new Resolver({
       mapping: config.mapping,
       clock,
-      source: lookup ?? remoteLookup(mapping, config.mapping.lookupTimeout),
+      source: lookup ?? remoteLookup(mapping, () => now.config.mapping.lookupTimeout),
       destinationId: (name) => this.#catalogue.idOf(name),
       destinationName: (id) => this.#catalogue.nameOf(id),
-      defaultDestination: () => this.#idOf(config.routing.defaultDestination),
-      loginHoldMax: config.limits.loginHoldMax,
+      defaultDestination: () => this.#idOf(now.config.routing.defaultDestination),
+      get loginHoldMax() {
+        return now.config.limits.loginHoldMax
+      },
       busDownTtl: config.cluster.busDownTtl,
       self: (message) => this.#resolverActor.ref.tell(message),
       random: process.random,
@@ -143,74 +149,79 @@ export class Worker implements Behaviour<WorkerMessage> {
       cache: () => this.#resolver.stats(),
       open: () => this.#sessions.size,
     })
-    if (config.mapping.auditRate > 0) {
-      clock.every(1000 / config.mapping.auditRate, () => this.#resolverActor.ref.tell({ type: 'audit' }))
-    }
+    this.#audit(config.mapping.auditRate)
 
-    const rules = { normalize: config.mapping.normalize, separators: config.routing.masterUserSeparators }
     const ownListeners = new OwnListeners(config.listeners, clock)
     const lost = new Seldom(clock, Number.POSITIVE_INFINITY)
-    const identityRules = { saslPlainIdentity: config.routing.saslPlainIdentity, jwtUsernameClaim: config.oauth.jwtUsernameClaim }
-    this.#tls = createInboundTls(config.tls, start.ticketKeys, start.fallback)
-    this.#services = {
-      clock,
+    const tls = createInboundTls(config.tls, settings.ticketKeys, settings.fallback)
+    const preauth = new PreauthMemory(config.limits.maxPreauthMemory)
+    const dialer = new BackendDialer({
       server: config.server,
-      tls: this.#tls,
-      dialer: new BackendDialer({
-        server: config.server,
-        clock,
-        destinations: config.destinations,
-        report: (destination, client, outcome) => this.#health.report(destination, client, outcome),
-        isOurs: (address, port) => ownListeners.has(address, port),
-        preamble: ({ leg, client }) => (leg.forwarding === 'proxy' ? proxyHeader(client) : undefined),
-        addressLost: ({ destination: { name }, protocol }) => {
-          const fields = { destination: name, protocol: protocol.name }
-          if (lost.times(`${protocol.name} ${name}`) !== undefined) clientAddressLost(logger, fields)
-        },
-      }),
+      clock,
+      destinations: config.destinations,
+      report: (destination, client, outcome) => this.#health.report(destination, client, outcome),
+      isOurs: (address, port) => ownListeners.has(address, port),
+      preamble: ({ leg, client }) => (leg.forwarding === 'proxy' ? proxyHeader(client) : undefined),
+      addressLost: ({ destination: { name }, protocol }) => {
+        const fields = { destination: name, protocol: protocol.name }
+        if (lost.times(`${protocol.name} ${name}`) !== undefined) clientAddressLost(logger, fields)
+      },
+    })
+    const places = placeDesk(worker, () => now.config, limits)
+    const report = this.#counting.report(sessionReport(logger, redact, clock))
+    const servicesFor = ({ http, oauth }: Config): HttpServices => ({
+      clock,
+      get server() {
+        return now.config.server
+      },
+      tls,
+      dialer,
       resolver: this.#resolver,
       resolverRef: this.#resolverActor.ref,
       sessions: this.#sessions,
       sessionsRef: this.#sessionsActor.ref,
       identify: (login) => {
-        const name = identify(login, identityRules)
-        return name === undefined ? undefined : normalizeIdentifier(name, rules)
+        const { routing, oauth, mapping: { normalize } } = now.config
+        const name = identify(login, { saslPlainIdentity: routing.saslPlainIdentity, jwtUsernameClaim: oauth.jwtUsernameClaim })
+        return name === undefined ? undefined : normalizeIdentifier(name, { normalize, separators: routing.masterUserSeparators })
       },
       destination: (id) => this.#catalogue.byId(id),
       destinationNamed: (name) => this.#catalogue.byName(name),
       admit: (destination) => this.#sessions.mayGoTo(destination) && this.#health.admit(destination),
       countAddress: ({ number, clientAddress: address }) =>
-        config.limits.maxConnectionsPerIp === 0
+        now.config.limits.maxConnectionsPerIp === 0
           ? Promise.resolve(true)
           : limits.ask({ type: 'announced', id: number, address }, COUNT_DEADLINE_MS).catch(() => true),
       penalty: (address) =>
-        limits.ask({ type: 'failed', address }, PENALTY_DEADLINE_MS).catch(() => config.limits.authFailureDelay),
-      places: placeDesk(worker, config, limits),
-      preauth: new PreauthMemory(config.limits.maxPreauthMemory),
-      report: this.#counting.report(sessionReport(logger, redact, clock)),
+        limits.ask({ type: 'failed', address }, PENALTY_DEADLINE_MS).catch(() => now.config.limits.authFailureDelay),
+      places,
+      preauth,
+      report,
       counters: this.#counting.counters,
-      http: config.http,
-      usernameClaim: config.oauth.jwtUsernameClaim,
-      identifier: (name) => normalizeIdentifier(name, rules),
+      http,
+      usernameClaim: oauth.jwtUsernameClaim,
+      identifier: (name) => normalizeIdentifier(name, { normalize: now.config.mapping.normalize, separators: now.config.routing.masterUserSeparators }),
       outcome: (destination, client, outcome) => this.#health.report(destination, client, outcome),
       requested: requestReport(logger, redact),
-    }
-    const profileOf = (listener: ListenerConfig): ListenerProfile => ({
-      listener,
-      capabilities: config.capabilities,
-      hostname: config.server.hostname,
-      preauthBuffer: config.limits.preauthBuffer,
     })
-    this.#tooBusy = config.listeners.map((listener) => tooBusy(profileOf(listener)))
-    this.#profiles = config.listeners.map((listener) => {
-      const protocol = protocolByName(listener.protocol)
-      if (protocol === undefined) return new HttpService(listener, this.#services)
-      if (protocol.kind === 'passthrough') {
-        const { smtpPassthroughDestination: destination } = config.routing
-        if (destination === undefined) throw new SignalboxError('INTERNAL', 'a connection is passed through to a destination')
-        return { listener, protocol, destination }
-      }
-      return { listener, protocol, factory: protocol.prepare(profileOf(listener)) }
+    this.#services = servicesFor(config)
+    this.#parts = {
+      catalogue: this.#catalogue,
+      resolver: this.#resolver,
+      dialer,
+      tls,
+      preauth,
+      ownListeners,
+      logger,
+      doubt: (reason) => this.#resolverActor.ref.tell({ type: 'doubt', reason }),
+      audit: (rate) => this.#audit(rate),
+    }
+
+    now.serve({
+      profile: (listener, config) => (listener.protocol === 'http' ? new HttpService(listener, servicesFor(config)) : sessionProfile(listener, config)),
+      retired: (profile) => {
+        if (profile instanceof HttpService) profile.drain()
+      },
     })
 
     const refusals = new Seldom(clock, REFUSED_LOG_MS)
@@ -235,21 +246,23 @@ export class Worker implements Behaviour<WorkerMessage> {
 
   /** Tells the primary that this worker takes part, after listening where it listens itself. */
   async begin(): Promise<void> {
-    const { config, identity } = this.#start
+    const { identity } = this.#start
+    const { config } = this.#settings
     this.#process.send({ t: 'joined' })
     if (config.server.distribution === 'kernel') {
       // The channel keeps the order: an answer says that the primary has counted this worker in. Not before that may a
       // connection, and with it a lookup, come from the shared sockets.
       await this.#healthActor.ask({ type: 'snapshot' }, JOIN_DEADLINE_MS)
-      await this.#intake.listen(config.listeners, config.server.threads, (index) => this.#tooBusy[index] ?? Buffer.alloc(0))
+      await this.#intake.listen(this.#settings.listeners, config.server.threads, (number) => this.#settings.tooBusy(number))
       if (identity !== undefined) this.#process.dropTo(identity)
     }
     this.#process.send({ t: 'ready' })
   }
 
   /** The channel delivered an envelope. */
-  envelope(envelope: FramesEnvelope | ConnectionEnvelope, socket: Socket | undefined): void {
+  envelope(envelope: FramesEnvelope | ConnectionEnvelope | SettingsEnvelope, socket: Socket | undefined): void {
     if (envelope.t === 'frames') this.#link.receive(envelope.frames)
+    else if (envelope.t === 'settings') this.#settings.offer(envelope.settings)
     else this.#intake.take(envelope, socket)
   }
 
@@ -262,7 +275,12 @@ export class Worker implements Behaviour<WorkerMessage> {
       case 'tls':
         return this.#tlsChanged(message, reply)
       case 'drain':
-        return this.#drain(message.grace)
+        return this.#drain(message.grace, message.patient)
+      case 'prepare':
+        return this.#prepare(message, reply)
+      case 'commit':
+        this.#settings.commit(message.generation, this.#parts)
+        return reply.to(message, true)
       case 'stats':
         return this.#stats(message, reply)
       case 'watch':
@@ -277,7 +295,16 @@ export class Worker implements Behaviour<WorkerMessage> {
   /** What can't be used changes nothing, and is for the primary to report: no reason to end. */
   #tlsChanged(message: Extract<WorkerMessage, { type: 'tls' }>, reply: Reply): void {
     try {
-      this.#tls.change(message.change)
+      this.#parts.tls.change(message.change)
+      reply.to(message, true)
+    } catch (thrown) {
+      reply.fail(asSignalboxError(thrown))
+    }
+  }
+
+  #prepare(message: Extract<WorkerMessage, { type: 'prepare' }>, reply: Reply): void {
+    try {
+      this.#settings.prepare(message.generation, this.#parts)
       reply.to(message, true)
     } catch (thrown) {
       reply.fail(asSignalboxError(thrown))
@@ -289,7 +316,7 @@ export class Worker implements Behaviour<WorkerMessage> {
   }
 
   #begin({ id, listener, socket, address, port }: Taken): void {
-    const profile = this.#profiles[listener]
+    const profile = this.#settings.profile(listener)
     if (profile === undefined) throw new SignalboxError('INTERNAL', `no listener has the number ${listener}`)
     socket.setNoDelay(true)
     socket.setKeepAlive(true, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES)
@@ -308,20 +335,35 @@ export class Worker implements Behaviour<WorkerMessage> {
     }
     const session = new Session(connection, profile, this.#services)
     void session.run().then(() => this.#intake.ended(id, listener))
-    if (this.#draining) session.end('shutdown')
+    if (!this.#patient) session.end('shutdown')
   }
 
-  #drain(grace: number): void {
-    if (this.#draining) return
-    this.#draining = true
-    this.#intake.close()
-    for (const profile of this.#profiles) if (profile instanceof HttpService) profile.drain()
+  /** Compares so many cached routes a second with the source from now on. */
+  #audit(rate: number): void {
+    this.#audits?.cancel()
+    if (rate > 0) this.#audits = this.#process.clock.every(1000 / rate, () => this.#resolverActor.ref.tell({ type: 'audit' }))
+  }
+
+  /** May come again, with less grace: the instance ends while a worker that was replaced still has sessions. */
+  #drain(grace: number, patient: boolean): void {
     const { clock } = this.#process
-    const finish = clock.after(grace, () => this.#sessionsActor.ref.tell({ type: 'end', which: 'all' }))
+    if (!patient) this.#patient = false
+    const before = this.#draining
+    const until = clock.now() + grace
+    if (before !== undefined && before.until <= until) return
+    before?.finish.cancel()
+    const finish = clock.after(grace, () => {
+      this.#patient = false
+      this.#sessionsActor.ref.tell({ type: 'end', which: 'all' })
+    })
+    this.#draining = { until, finish }
+    if (before !== undefined) return
+    this.#intake.close()
+    for (const profile of this.#settings.profiles) if (profile instanceof HttpService) profile.drain()
     const poll = clock.every(DRAIN_POLL_MS, () => {
-      this.#sessionsActor.ref.tell({ type: 'end', which: 'preauth' })
-      if (this.#sessions.size > 0) return
-      finish.cancel()
+      if (!this.#patient) this.#sessionsActor.ref.tell({ type: 'end', which: 'preauth' })
+      if (this.#sessions.size > 0 || this.#intake.pending) return
+      this.#draining?.finish.cancel()
       poll.cancel()
       void this.#leave()
     })
@@ -347,3 +389,12 @@ export class Worker implements Behaviour<WorkerMessage> {
   }
 }
 
+
+/** How sessions of a listener begin; undefined: there are none. */
+function sessionProfile(listener: ListenerConfig, config: Config): SessionProfile | undefined {
+  const protocol = protocolByName(listener.protocol)
+  if (protocol === undefined) return undefined
+  if (protocol.kind === 'login') return { listener, protocol, factory: protocol.prepare(listenerProfile(listener, config)) }
+  const { smtpPassthroughDestination: destination } = config.routing
+  return destination === undefined ? undefined : { listener, protocol, destination }
+}

@@ -6,7 +6,6 @@ import { mistakesOf, type Changes } from '../support/configuration.ts'
 
 /** Changes that set something that is not available yet, and the path of the one mistake. */
 const REFUSED: readonly (readonly [Changes, string])[] = [
-  [{ 'server.roll_grace': '1h' }, 'server.roll_grace'],
   [{ 'listener.imap.forwarded': 'off' }, 'listener.imap.forwarded'],
   [{ 'destination.legacy.forwarded': true }, 'destination.legacy.forwarded'],
   [{ http: {} }, 'http'],
@@ -28,6 +27,7 @@ test('the sound document is available, and so is all that the first version has'
     { 'listener.imap.tls': 'starttls', 'listener.imap.max_connections': 5, 'listener.imap.proxy_protocol': 'off' },
     {
       'server.threads': 2,
+      'server.roll_grace': '1h',
       'server.distribution': 'kernel',
       'server.host_down_min_clients': 0,
       'server.user': 'mail',

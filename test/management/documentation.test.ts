@@ -77,7 +77,8 @@ describe('docs/management.md', () => {
   test('tells in one place of the statuses that every route shares', () => {
     const shared = routes
       .filter(({ open }) => open !== true)
-      .map((route) => Object.keys(describeRoute(route).response).filter((status) => !(status in route.answers)))
+      // One that a route has more to say of is shared all the same: a parameter may be bad there, too.
+      .map((route) => Object.keys(describeRoute(route).response).filter((status) => !(status in route.answers) || status === '400'))
     for (const statuses of shared) {
       assert.deepEqual(new Set(column(general, 'status')), new Set([...statuses, ...BEFORE_ROUTES]))
     }

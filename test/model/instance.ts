@@ -111,6 +111,8 @@ export class Instance {
       epoch,
       metrics: () => Promise.resolve(''),
       happenings: new Happenings(),
+      redact: (account) => account,
+      reloadConfig: () => Promise.reject(new Error('there is no file to read again')),
     })
     this.member = new BusMember({
       cluster: config.cluster,

@@ -38,7 +38,7 @@ async function house(context: TestContext, options: Options = {}) {
   const limits = new Limits({ ...testConfig().limits, maxConnectionsPerIp: options.perAddress ?? 0 }, listeners, clock)
   const refused: string[] = []
   const acceptor = new Acceptor({
-    listeners,
+    listeners: listeners.map((listener, number) => ({ number, listener })),
     clock: options.clock?.(clock) ?? clock,
     limits,
     tooBusy: () => Buffer.from('BUSY\n'),
@@ -393,7 +393,7 @@ test('either every listening socket opens or none does, and the failure names li
   const clock = new FakeClock()
   const listeners = [testListener({ name: 'first', bind: bind(0) }), testListener({ name: 'second', bind: bind(taken) })]
   const other = new Acceptor({
-    listeners,
+    listeners: listeners.map((listener, number) => ({ number, listener })),
     clock,
     limits: new Limits(testConfig().limits, listeners, clock),
     tooBusy: () => Buffer.alloc(0),

@@ -12,6 +12,7 @@ import { Happenings } from '../../src/observe/happenings.ts'
 import type { SessionOperations } from '../../src/management/session-operations.ts'
 import type {
   Confirmation,
+  ConfigReloadAnswer,
   CutoverAnswer,
   CutoverRequest,
   DestinationStatus,
@@ -179,6 +180,15 @@ export class MemoryOperations implements Operations {
   async reloadMappings(): Promise<ReloadAnswer> {
     await this.#called('reloadMappings')
     return this.reload ?? { ok: true, added: 1, changed: 2, removed: 3, warnings: [], confirmation: this.confirmation }
+  }
+
+  /** What a reload of the configuration answers. */
+  configReload: ConfigReloadAnswer | undefined
+
+  async reloadConfig(): Promise<ConfigReloadAnswer> {
+    await this.#called('reloadConfig')
+    const nothing = { changed: [], restart: [], warnings: [], rolling: false }
+    return this.configReload ?? { ok: true, note: 'Nothing has changed.', ...nothing, confirmation: this.confirmation }
   }
 
   async invalidate(identifier: string | undefined): Promise<Confirmation> {

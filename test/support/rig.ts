@@ -18,6 +18,9 @@ import { WireClient } from './wire-client.ts'
 
 type Table = Readonly<Record<string, unknown>>
 
+/** A configuration before it is text. */
+export type RigConfig = Readonly<Record<string, Table>>
+
 export interface RigDestination {
   readonly port: number
   readonly tls: 'implicit' | 'starttls' | 'plain'
@@ -49,9 +52,11 @@ export class Rig implements AsyncDisposable {
   readonly directory: string
   readonly mappingPath: string
   readonly box: Signalbox
+  /** As it was started. */
+  readonly config: RigConfig
   readonly #temporary: Temporary
 
-  private constructor(fields: Pick<Rig, 'authority' | 'imaps' | 'imap' | 'management' | 'token' | 'mappingPath' | 'box'>, temporary: Temporary) {
+  private constructor(fields: Pick<Rig, 'authority' | 'imaps' | 'imap' | 'management' | 'token' | 'mappingPath' | 'box' | 'config'>, temporary: Temporary) {
     this.authority = fields.authority
     this.imaps = fields.imaps
     this.imap = fields.imap
@@ -59,6 +64,7 @@ export class Rig implements AsyncDisposable {
     this.token = fields.token
     this.mappingPath = fields.mappingPath
     this.box = fields.box
+    this.config = fields.config
     this.directory = temporary.path
     this.#temporary = temporary
   }
@@ -111,7 +117,12 @@ export class Rig implements AsyncDisposable {
       admin: { port: management, token, ca: authority.cert },
       ...(options.descriptors === undefined ? {} : { descriptors: options.descriptors }),
     })
-    return new Rig({ authority, imaps, imap, management, token, mappingPath, box }, temporary)
+    return new Rig({ authority, imaps, imap, management, token, mappingPath, box, config }, temporary)
+  }
+
+  /** Writes another configuration file in place of the one that it was started with. */
+  async rewrite(config: RigConfig | string): Promise<void> {
+    await writeFile(this.box.path, typeof config === 'string' ? config : stringify(config))
   }
 
   get admin(): AdminClient {

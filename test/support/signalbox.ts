@@ -36,6 +36,8 @@ export interface Exit {
 
 export class Signalbox implements AsyncDisposable {
   readonly pid: number
+  /** Its configuration file. */
+  readonly path: string
   /** All log lines so far. */
   readonly lines: LogLine[] = []
   readonly exited: Promise<Exit>
@@ -47,6 +49,7 @@ export class Signalbox implements AsyncDisposable {
   #heard: (() => void)[] = []
 
   private constructor(options: SignalboxOptions, path: string) {
+    this.path = path
     const command = [process.execPath, MAIN, 'serve', path]
     const limited = options.descriptors === undefined ? command : ['/bin/sh', '-c', 'ulimit -n "$0" && exec "$@"', `${options.descriptors}`, ...command]
     const [program = '', ...args] = limited

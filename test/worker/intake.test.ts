@@ -105,7 +105,7 @@ test('on shared listening sockets each worker takes its share and tells the othe
   const { log, begun, intake } = room(context)
   const port = await freePort()
   const listener: ListenerConfig = testListener({ name: 'shared', maxConnections: 5, bind: [{ host: '127.0.0.1', port, family: 4, text: `127.0.0.1:${port}` }] })
-  await intake.listen([listener], 2, () => Buffer.from('BUSY\n'))
+  await intake.listen([{ number: 0, listener }], 2, () => Buffer.from('BUSY\n'))
   const clients: Peer[] = []
   const dial = (): Peer => {
     const client = new Peer(connect({ port, host: '127.0.0.1' }))
@@ -140,6 +140,6 @@ test('a shared listening socket that cannot be opened is named', async (context)
   await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
   const { port } = other.address() as AddressInfo
   const listener = testListener({ name: 'shared', bind: [{ host: '127.0.0.1', port, family: 4, text: `127.0.0.1:${port}` }] })
-  await assert.rejects(intake.listen([listener], 1, () => Buffer.alloc(0)), { code: 'LISTEN_FAILED', message: new RegExp(`"shared" cannot listen on 127.0.0.1:${port}`) })
+  await assert.rejects(intake.listen([{ number: 0, listener }], 1, () => Buffer.alloc(0)), { code: 'LISTEN_FAILED', message: new RegExp(`"shared" cannot listen on 127.0.0.1:${port}`) })
   other.close()
 })

@@ -26,7 +26,7 @@ function desk(perAccount: number, towardsOne: number, answer: boolean | undefine
     ...testConfig({ limits: { maxSessionsPerAccount: perAccount } }),
     destinations: [testDestination({ name: 'one', maxConnections: towardsOne }), testDestination({ name: 'free' })],
   }
-  return { clock, asked, places: placeDesk(7, config, ref) }
+  return { clock, asked, places: placeDesk(7, () => config, ref) }
 }
 
 test('where nothing is limited nobody is asked', () => {

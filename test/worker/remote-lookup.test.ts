@@ -21,7 +21,7 @@ function lookupThat(answer: (identifier: string) => string | null | SignalboxErr
     },
     { name: 'mapping', clock },
   )
-  return { clock, lookup: remoteLookup(ref, 5_000) }
+  return { clock, lookup: remoteLookup(ref, () => 5_000) }
 }
 
 test('an account’s destination comes back, and none as undefined', async () => {

@@ -13,7 +13,17 @@ import type { FileMappingConfig } from '../../config/config.ts'
 import { MAPPING_OVERLAY } from '../../limits.ts'
 import { MemoryLeases } from '../lease.ts'
 import type { LeaseHolder, Leases } from '../lease.ts'
-import type { Changed, Exchanged, ImportOptions, ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
+import type {
+  Changed,
+  Exchanged,
+  ImportOptions,
+  ImportResult,
+  Mapping,
+  MappingSource,
+  ReloadResult,
+  RulesReady,
+  SourceRules,
+} from '../source.ts'
 import { decodeChanges } from './changes.ts'
 import { Current } from './current.ts'
 import { invalidation } from './difference.ts'
@@ -24,22 +34,19 @@ import type { Fingerprint } from './fingerprint.ts'
 import { Jobs } from './jobs.ts'
 import { FileLeases } from './leases.ts'
 import type { Loaded, LoadTask } from './load.ts'
-import type { Normalize } from './parser.ts'
 import type { Replacement } from './replace.ts'
 import type { CompareTask, Imported } from './rewrite.ts'
 import { spool } from './spool.ts'
 import { Stage } from './stage.ts'
 import type { Changes, Counts } from './stage.ts'
 import { storable } from './storable.ts'
+import type { Reloaded } from './tasks.ts'
 import { removeLeftovers, temporaryFor } from './temporary.ts'
 import { Threads } from './threads.ts'
 import { FileWatcher } from './watcher.ts'
 
-export interface FileSourceOptions {
+export interface FileSourceOptions extends SourceRules {
   readonly config: FileMappingConfig
-  readonly normalize: Normalize
-  /** Names of the declared destinations. */
-  readonly destinations: readonly string[]
   readonly clock: Clock
   /** One sentence for the log, without account names. */
   readonly warn: (message: string) => void
@@ -52,7 +59,7 @@ export interface FileSourceOptions {
 export async function openFileSource(options: FileSourceOptions): Promise<FileSource> {
   const threads = new Threads(options.warn)
   try {
-    const loaded = await threads.run('load', loadTask(options))
+    const loaded = await threads.run('load', loadTask(options.config.path, options))
     const path = await realpath(options.config.path)
     await removeLeftovers(path)
     if (options.config.shared) await new FileLeases(async () => path, options.clock).sweep()
@@ -65,8 +72,8 @@ export async function openFileSource(options: FileSourceOptions): Promise<FileSo
   }
 }
 
-function loadTask({ config, normalize, destinations }: FileSourceOptions): LoadTask {
-  return { path: config.path, normalize, destinations }
+function loadTask(path: string, { normalize, destinations }: SourceRules): LoadTask {
+  return { path, normalize, destinations }
 }
 
 function countsOf({ difference, count }: Omit<Imported, 'loaded'>): ImportResult {
@@ -92,7 +99,8 @@ export class FileSource implements MappingSource {
   readonly threads: Threads
 
   readonly #options: FileSourceOptions
-  readonly #destinations: ReadonlySet<string>
+  #rules: SourceRules
+  #destinations: ReadonlySet<string>
   readonly #leases: Leases
   readonly #jobs = new Jobs<Write>((writes) => this.#commitGroup(writes))
   readonly #current: Current
@@ -110,7 +118,9 @@ export class FileSource implements MappingSource {
 
   constructor(options: FileSourceOptions, threads: Threads, loaded: Loaded) {
     this.#options = options
-    this.#destinations = new Set(options.destinations)
+    const { normalize, destinations } = options
+    this.#rules = { normalize, destinations }
+    this.#destinations = new Set(destinations)
     this.threads = threads
     // A file of one instance has one writer, who needs to tell nobody.
     this.#leases = options.config.shared ? new FileLeases(() => this.#target(), options.clock) : new MemoryLeases(options.clock)
@@ -153,11 +163,11 @@ export class FileSource implements MappingSource {
     if (!this.#destinations.has(destination)) {
       throw new SignalboxError('SOURCE_INVALID', `destination ${JSON.stringify(destination)} is not declared`)
     }
-    await this.#write(new Map([[storable(identifier, this.#options.normalize), destination]]))
+    await this.#write(new Map([[storable(identifier, this.#rules.normalize), destination]]))
   }
 
   async delete(identifier: string): Promise<boolean> {
-    const { removed } = await this.#write(new Map([[storable(identifier, this.#options.normalize), undefined]]))
+    const { removed } = await this.#write(new Map([[storable(identifier, this.#rules.normalize), undefined]]))
     return removed > 0
   }
 
@@ -165,7 +175,7 @@ export class FileSource implements MappingSource {
     if (to !== undefined && !this.#destinations.has(to)) {
       throw new SignalboxError('SOURCE_INVALID', `destination ${JSON.stringify(to)} is not declared`)
     }
-    const name = storable(identifier, this.#options.normalize)
+    const name = storable(identifier, this.#rules.normalize)
     const { refused } = await this.#write(new Map([[name, to]]), new Map([[name, from]]))
     return refused !== true
   }
@@ -189,6 +199,23 @@ export class FileSource implements MappingSource {
     return this.#jobs.exclusive(() => this.#reload())
   }
 
+  async underRules(rules: SourceRules, act: (ready: RulesReady) => Promise<void>): Promise<void> {
+    this.#refuseClosed()
+    await this.#jobs.exclusive(async () => {
+      const { loaded, difference } = await this.#reread(rules)
+      await act({
+        warnings: loaded.warnings,
+        use: () => {
+          this.#rules = rules
+          this.#destinations = new Set(rules.destinations)
+          this.#swap(loaded)
+          this.reloads++
+          return invalidation(difference)
+        },
+      })
+    })
+  }
+
   async import(
     mappings: AsyncIterable<Mapping> | Iterable<Mapping>,
     mode: 'merge' | 'replace',
@@ -196,7 +223,7 @@ export class FileSource implements MappingSource {
   ): Promise<ImportResult> {
     this.#refuseClosed()
     const temporary = temporaryFor(await this.#target())
-    const { normalize } = this.#options
+    const { normalize } = this.#rules
     const keepFew = mode === 'merge'
     const spooled = await spool(mappings, { temporary, normalize, destinations: this.#destinations, keepFew })
     if ('few' in spooled) {
@@ -252,7 +279,7 @@ export class FileSource implements MappingSource {
   async #commitGroup(writes: readonly Write[]): Promise<void> {
     try {
       const stage = new Stage(this.#current)
-      const done = writes.map(({ changes, expected, resolve }) => {
+      const done = writes.filter((write) => this.#mayStill(write)).map(({ changes, expected, resolve }) => {
         const counts = stage.add(changes, expected)
         return () => resolve(counts)
       })
@@ -262,6 +289,16 @@ export class FileSource implements MappingSource {
       const error = await this.#afterFailure(thrown)
       for (const { reject } of writes) reject(error)
     }
+  }
+
+  /** A destination may have gone while the write waited: what the file then said would be a mistake. */
+  #mayStill({ changes, reject }: Write): boolean {
+    for (const destination of changes.values()) {
+      if (destination === undefined || this.#destinations.has(destination)) continue
+      reject(new SignalboxError('SOURCE_INVALID', `destination ${JSON.stringify(destination)} is not declared`))
+      return false
+    }
+    return true
   }
 
   async #commitStaged(staged: Changes): Promise<void> {
@@ -335,13 +372,18 @@ export class FileSource implements MappingSource {
 
   // Reload and import
 
-  async #reload(): Promise<ReloadResult> {
+  /** Reads the file by these rules, and says how that differs from what is in force. */
+  async #reread(rules: SourceRules): Promise<Reloaded> {
     await this.#order()
-    const { loaded, difference } = await this.threads.run('reload', {
-      load: loadTask(this.#options),
+    return this.threads.run('reload', {
+      load: loadTask(this.#options.config.path, rules),
       table: this.#current.table.data,
       changes: this.#current.changes(),
     })
+  }
+
+  async #reload(): Promise<ReloadResult> {
+    const { loaded, difference } = await this.#reread(this.#rules)
     this.reloads++
     this.#swap(loaded)
     const { added, changed, removed } = difference
@@ -356,7 +398,7 @@ export class FileSource implements MappingSource {
   /** What is imported, and what there is. */
   #against(path: string, mode: 'merge' | 'replace'): CompareTask {
     const { data: table } = this.#current.table
-    return { spool: path, mode, table, changes: this.#current.changes(), load: loadTask(this.#options) }
+    return { spool: path, mode, table, changes: this.#current.changes(), load: this.#loadTask }
   }
 
   async #importAll(path: string, mode: 'merge' | 'replace'): Promise<ImportResult> {
@@ -384,6 +426,10 @@ export class FileSource implements MappingSource {
     this.#fingerprint = loaded.fingerprint
     this.#comments = loaded.comments
     this.#states = undefined
+  }
+
+  get #loadTask(): LoadTask {
+    return loadTask(this.#options.config.path, this.#rules)
   }
 
   // In the background
@@ -414,7 +460,7 @@ export class FileSource implements MappingSource {
   }
 
   async #loadBehind(states: Map<Fingerprint, number>): Promise<void> {
-    const loaded = await this.threads.run('load', loadTask(this.#options))
+    const loaded = await this.threads.run('load', this.#loadTask)
     const commit = states.get(loaded.fingerprint)
     // Somebody else changed the file, or a reload took over: what was read here is not what is in force.
     if (commit === undefined || this.#states !== states || !loaded.table.ascending) return
