@@ -4,6 +4,7 @@ import { spawn } from '../../src/actor/actor.ts'
 import type { ActorOptions, Behaviour, RunningActor } from '../../src/actor/actor.ts'
 import type { Message, Question, Reply } from '../../src/actor/message.ts'
 import { SignalboxError } from '../../src/errors.ts'
+import { MAILBOX } from '../../src/limits.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 
 interface Note extends Message {
@@ -105,6 +106,20 @@ test('a full mailbox answers the next message with ACTOR_MAILBOX_FULL, tells the
   assert.deepEqual(book.overflowed, ['4', 'ask'])
   assert.deepEqual(actor.counters, { waiting: 0, highWater: 3, accepted: 4, refused: 2, crashes: 0 })
   assert.equal(clock.pending, 0)
+})
+
+test('a mailbox of which nothing else is said has room for N messages, and none for N + 1', () => {
+  const { book, actor } = notebook()
+  actor.ref.tell({
+    type: 'run',
+    run: () => {
+      for (let index = 0; index < MAILBOX; index++) actor.ref.tell(note(''))
+      assert.equal(book.overflowed.length, 0)
+      actor.ref.tell(note('one too many'))
+    },
+  })
+  assert.equal(book.notes.length, MAILBOX)
+  assert.deepEqual(book.overflowed, ['one too many'])
 })
 
 test('a crash is counted, told, answered, and the next message is handled with the state that the behaviour restored', async () => {

@@ -1,7 +1,7 @@
 /** What an attacker tries against the submission dialogues, on either leg. Bounds are tried at N and N + 1. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { PIPELINED_BEHIND_LOGIN, PREAUTH_COMMANDS, SASL_LINE, SMTP_LINE } from '../../src/limits.ts'
+import { HELO_NAME, PIPELINED_BEHIND_LOGIN, PREAUTH_COMMANDS, SASL_LINE, SMTP_LINE } from '../../src/limits.ts'
 import { submission } from '../../src/protocol/submission/submission.ts'
 import { base64, passwordLogin } from '../protocol/imap/profile.ts'
 import { type Call, cutAt, runBackend, runPreauth } from '../protocol/recorder.ts'
@@ -45,6 +45,13 @@ describe('a hostile submission client', () => {
     const small = listener({ buffer: 200 })
     assert.equal(kind(last(`${line(200)}\r\n`, small)), 'write')
     assert.equal(kind(last(`${line(201)}\r\n`, small)), 'close CLIENT_PROTOCOL')
+  })
+
+  test('what a client calls itself has N bytes and no more', () => {
+    const greeted = (size: number): string => Buffer.from(String(last(`EHLO ${'x'.repeat(size)}\r\n`)?.[1])).toString()
+    assert.match(greeted(HELO_NAME), /^250-/m)
+    assert.match(greeted(HELO_NAME + 1), /501 5\.5\.4/)
+    assert.doesNotMatch(greeted(HELO_NAME + 1), /^250-/m)
   })
 
   test('a SASL message of N bytes is read, one of N + 1 is not', () => {

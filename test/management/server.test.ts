@@ -5,7 +5,7 @@ import { connect } from 'node:tls'
 import { describe, test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { generate } from 'selfsigned'
-import { ADMIN_CONNECTIONS_PER_ADDRESS } from '../../src/limits.ts'
+import { ADMIN_CONNECTIONS, ADMIN_CONNECTIONS_PER_ADDRESS } from '../../src/limits.ts'
 import { routes } from '../../src/management/server.ts'
 import { describe as describeRoute } from '../../src/management/route.ts'
 import { readAll, TestManagement } from '../support/management.ts'
@@ -89,6 +89,23 @@ describe('the management server', { timeout: 30_000 }, () => {
     held[0]?.destroy()
     await until(() => api.server.connections === ADMIN_CONNECTIONS_PER_ADDRESS - 1)
     assert.equal((await api.ask('GET', '/healthz')).status, 200)
+    for (const socket of held) socket.destroy()
+  })
+
+  test(`all addresses together have at most ${ADMIN_CONNECTIONS} connections`, async (t) => {
+    const api = await start(t)
+    const open = (index: number) => {
+      const localAddress = `127.0.1.${1 + Math.floor(index / ADMIN_CONNECTIONS_PER_ADDRESS)}`
+      const socket = connectTcp({ port: api.port, host: '127.0.0.1', localAddress })
+      socket.on('error', () => {})
+      return socket
+    }
+    const held = Array.from({ length: ADMIN_CONNECTIONS }, (_, index) => open(index))
+    await until(() => api.server.connections === ADMIN_CONNECTIONS)
+    const late = open(ADMIN_CONNECTIONS)
+    late.resume()
+    await once(late, 'close')
+    assert.equal(api.server.connections, ADMIN_CONNECTIONS)
     for (const socket of held) socket.destroy()
   })
 

@@ -74,7 +74,7 @@ describe('the package', () => {
   it('has what its documents name, and neither tests nor sources nor secrets', async () => {
     const { stdout } = await run('tar', ['-tzf', tarball])
     const files = stdout.trim().split('\n').map((name) => name.replace(/^package\//, ''))
-    for (const wanted of ['bin/signalbox.cjs', 'dist/src/main.js', 'dist/workers/session.js', 'dist/workers/mapping-file.js', 'dist/workers/demo-servers.js', 'config/reference.toml', 'SECURITY.md', 'packaging/systemd/signalbox.service', 'packaging/docker/Dockerfile']) {
+    for (const wanted of ['bin/signalbox.cjs', 'dist/src/main.js', 'dist/workers/session.js', 'dist/workers/mapping-file.js', 'dist/workers/demo-servers.js', 'config/reference.toml', 'docs/security.md', 'SECURITY.md', 'packaging/systemd/signalbox.service', 'packaging/docker/Dockerfile']) {
       assert.ok(files.includes(wanted), wanted)
     }
     const first = new Set(files.map((name) => name.split('/')[0]))

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
 import { test } from 'node:test'
 import { createSecureContext, type SecureContext } from 'node:tls'
+import { SNI_NAMES } from '../../src/limits.ts'
 import { CertificateTable, defaultKeyPair } from '../../src/tls/certificates.ts'
 import { selfSigned } from '../../src/tls/self-signed.ts'
 import { makeAuthority } from '../support/certificates.ts'
@@ -56,6 +57,15 @@ test('a wildcard says more than a bare parent, whichever comes first', () => {
 test('of two certificates for one name the first is taken', () => {
   const table = tableOf(certificateOf('a', one, ['x.test']), certificateOf('b', two, ['x.test']))
   assert.equal(table.find('x.test'), table.default)
+})
+
+test('certificates have so many names among them and no more', () => {
+  const names = Array.from({ length: SNI_NAMES }, (_, index) => `h${index}.test`)
+  const table = tableOf(certificateOf('one', one, names.slice(1)), certificateOf('two', two, [names[0] ?? '']))
+  assert.notEqual(table.find('h0.test'), table.find('h1.test'))
+  assert.equal(table.find(`h${SNI_NAMES - 1}.test`), table.find('h1.test'))
+  const over = () => tableOf(certificateOf('one', one, names), certificateOf('two', two, ['more.test']))
+  assert.throws(over, { code: 'CONFIG_INVALID', message: /more than/ })
 })
 
 test('a single certificate serves every name without being asked', () => {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { COUNTERS_MS } from '../../src/limits.ts'
+import { COUNTERS_MS, SESSIONS_SAMPLED } from '../../src/limits.ts'
 import { SignalboxError } from '../../src/errors.ts'
 import { NO_CACHE } from '../../src/observe/counters.ts'
-import type { Counted, TallyMessage } from '../../src/primary/tally.ts'
+import type { Counted, Sampled, TallyMessage } from '../../src/primary/tally.ts'
 import type { LoginFacts, SessionReport } from '../../src/session/session.ts'
 import { Counting } from '../../src/worker/counting.ts'
 import { FakeClock } from '../support/fake-clock.ts'
@@ -14,6 +14,7 @@ const facts: LoginFacts = { account: 'a', destination: 'one', mechanism: 'PLAIN'
 async function counting() {
   const clock = new FakeClock()
   const told: Counted[] = []
+  const sampled: Sampled[] = []
   const cache = { ...NO_CACHE }
   const counts = new Counting({
     worker: 4,
@@ -21,6 +22,7 @@ async function counting() {
     tally: {
       tell: (message: TallyMessage) => {
         if (message.type === 'counted') told.push(structuredClone(message))
+        if (message.type === 'sampled') sampled.push(message)
       },
       ask: () => Promise.reject(new SignalboxError('INTERNAL', 'nothing is asked')),
     },
@@ -36,7 +38,7 @@ async function counting() {
     closed: () => reported.push('closed'),
   }
   const rig = await sessionRig()
-  return { clock, told, cache, counts, reported, report: counts.report(inner), session: rig.session, end: () => rig.session.end('kicked') }
+  return { clock, told, sampled, cache, counts, reported, report: counts.report(inner), session: rig.session, end: () => rig.session.end('kicked') }
 }
 
 test('what is reported is counted once, and handed on', async () => {
@@ -76,5 +78,20 @@ test('the primary is told within a second of whatever happened, and nothing whil
     assert.equal(told.length, index + 1)
   }
   assert.deepEqual([told.at(-1)?.worker, told.at(-1)?.counts.legs[0]?.accepted], [4, 1])
+  end()
+})
+
+test('while somebody listens so many sessions are told of one by one, and of the others how many there were', async () => {
+  const { clock, sampled, counts, report, session, end } = await counting()
+  const happen = (times: number): void => {
+    for (let index = 0; index < times; index++) report.accepted(session, facts)
+    clock.advance(COUNTERS_MS)
+  }
+  happen(1)
+  assert.equal(sampled.length, 0)
+  counts.watch(true)
+  happen(SESSIONS_SAMPLED)
+  happen(SESSIONS_SAMPLED + 1)
+  assert.deepEqual(sampled.map(({ sessions, unsampled }) => [sessions.length, unsampled]), [[SESSIONS_SAMPLED, 0], [SESSIONS_SAMPLED, 1]])
   end()
 })

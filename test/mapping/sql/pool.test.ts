@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { SqlRefusal, type Row, type SqlConnection, type SqlDatabase, type StatementShape } from '../../../src/mapping/sql/connection.ts'
 import { SqlPool } from '../../../src/mapping/sql/pool.ts'
+import { LOOKUPS_IN_FLIGHT } from '../../../src/limits.ts'
 import { hasCode } from '../../conformance/mapping-source.ts'
 import { FakeClock } from '../../support/fake-clock.ts'
 
@@ -91,6 +92,20 @@ test('who waits longer than its deadline is told so, and takes no connection aft
   clock.advance(100)
   await third
   assert.deepEqual(only.calls, ['cancel', 'destroy'])
+})
+
+test('so many statements are under way and no more: the next one fails at once, and there is room when one is over', async () => {
+  const { database, pool } = setUp(1)
+  await select(pool)
+  const [connection] = database.made
+  assert.ok(connection !== undefined)
+  const gate = Promise.withResolvers<readonly Row[]>()
+  connection.answer = () => gate.promise
+  const held = Array.from({ length: LOOKUPS_IN_FLIGHT }, () => select(pool))
+  await assert.rejects(select(pool), hasCode('SOURCE_UNAVAILABLE'))
+  gate.resolve([['x']])
+  assert.equal((await Promise.all(held)).length, LOOKUPS_IN_FLIGHT)
+  assert.deepEqual(await select(pool), [['x']])
 })
 
 test('a statement beyond its deadline is cancelled at the server, its connection dropped, and the next one gets a new one', async () => {

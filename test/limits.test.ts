@@ -1,0 +1,138 @@
+/**
+ * Every bound of src/limits.ts has a test that tries it where it lies, or is named here as one that has none. A new constant
+ * fails this file until it has its line: beside the test that tries it at N and N + 1 (a time: just before and after), or, when
+ * there can't be one yet, under NOT_PROVEN with what is missing.
+ */
+import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { describe, it } from 'node:test'
+import * as limits from '../src/limits.ts'
+
+/** Test file (without test/ and .test.ts) → the constants that it tries by their names. */
+const BY_NAME: Readonly<Record<string, readonly string[]>> = {
+  'hostile/imap': ['IMAP_LINE', 'IMAP_LITERALS', 'IMAP_LITERAL_MINUS', 'SASL_LINE', 'PREAUTH_COMMANDS', 'PIPELINED_BEHIND_LOGIN'],
+  'hostile/managesieve': ['MANAGESIEVE_LINE', 'MANAGESIEVE_LITERALS'],
+  'hostile/submission': ['SMTP_LINE', 'HELO_NAME'],
+  'protocol/pop3/preauth': ['POP3_LINE'],
+  'protocol/pop3/backend': ['POP3_AUTH_LINE'],
+  'protocol/submission/backend': ['SMTP_COMMAND'],
+  'protocol/managesieve/backend': ['MANAGESIEVE_QUOTED'],
+  'protocol/imap/fuzz': ['BACKEND_LINE', 'BACKEND_PREAMBLE'],
+  'identity/token': ['TOKEN'],
+  'identity/identifier': ['IDENTIFIER'],
+  'session/preauth-memory': ['PREAUTH_CONNECTION'],
+  'session/bridge': ['BRIDGE_BUFFER'],
+  'session/session': ['LAST_WORDS_MS'],
+  'session/sessions': ['SESSIONS_LISTED'],
+  'listener/proxy-header': ['PROXY_HEADER'],
+  'listener/inbound-proxy': ['PROXY_HEADER_WAIT_MS'],
+  'listener/descriptors': ['DESCRIPTOR_RESERVE', 'WORKER_DESCRIPTORS'],
+  'mapping/file/parser': ['MAPPING_LINE', 'MAPPING_MISTAKES'],
+  'mapping/file/source': ['MAPPING_FILE', 'MAPPING_OVERLAY', 'RELOAD_DIFFERENCES'],
+  'mapping/redis/lookup': ['MAPPING_VALUE', 'REDIS_REPLY'],
+  'mapping/sql/pool': ['LOOKUPS_IN_FLIGHT'],
+  'mapping/spool': ['MAPPING_BATCH'],
+  'mapping/tally': ['SUMMARY_VALUES'],
+  'mapping/waiting': ['RECONNECT_MIN_MS', 'RECONNECT_MAX_MS'],
+  'actor/actor': ['MAILBOX'],
+  'actor/frame': ['FRAME'],
+  'bus/frame': ['IDENTIFIERS_PER_FRAME', 'BUS_TEXT'],
+  'bus/redis': ['BUS_BACKLOG'],
+  'primary/peers': ['BUS_OWED'],
+  'primary/strangers': ['BUS_STRANGERS'],
+  'primary/worker-line': ['CHANGES_OWED'],
+  'primary/acceptor': ['DESCRIPTORS_MS', 'HANDOVER_DEADLINE_MS'],
+  'primary/tls-keeper': ['TICKET_KEYS_MS'],
+  'resolver/generations': ['INVALIDATIONS_REMEMBERED', 'INVALIDATION_MEMORY_MS'],
+  'resolver/resolver': ['LOOKUP_REPEATS', 'FAILED_LOOKUP_MS'],
+  'worker/intake': ['HANDOVER_FRESH_MS'],
+  'worker/counting': ['COUNTERS_MS', 'SESSIONS_SAMPLED'],
+  'destination/dns': ['DNS_TTL_MS', 'DNS_STALE_WAIT_MS'],
+  'destination/dialer': ['BACKEND_RETRY_MS'],
+  'destination/connect': ['CONNECT_STAGGER_MS'],
+  'destination/backend-tls': ['TLS_SESSION_MS'],
+  'tls/certificates': ['SNI_NAMES'],
+  'tls/file-watch': ['CERTIFICATE_LOOK_MS', 'CERTIFICATE_PATIENCE_MS'],
+  'management/requests': ['ADMIN_HEAD', 'ADMIN_BODY', 'ADMIN_REQUEST_MS'],
+  'management/bulk': ['ADMIN_STREAM', 'ADMIN_BODY_SILENCE_MS', 'ADMIN_LINGER_MS', 'ADMIN_PROGRESS_MS'],
+  'management/guard': ['LOCKOUT_ADDRESSES'],
+  'management/server': ['ADMIN_CONNECTIONS', 'ADMIN_CONNECTIONS_PER_ADDRESS'],
+  'management/events': ['EVENTS_LISTENERS'],
+  'management/cutover': ['CUTOVER_FAILURES'],
+  'cli/notify': ['NOTIFY_LOG_MS'],
+  'observe/log': ['LOG_LINE'],
+  'observe/destination': ['LOG_BUFFER', 'LOG_FLUSH_MS', 'LOG_END_MS', 'LOG_RETRY_MS'],
+}
+
+/** Constant → file and title of a test that tries it without its name: by its value as documented, or with one of its own. */
+const BY_TITLE: Readonly<Record<string, readonly [file: string, title: string]>> = {
+  IMAP_TAG: ['protocol/imap/preauth', 'empty lines, bad tags, tags alone'],
+  BUS_PEERS: ['primary/bus-member', 'invented names fill a table of bounded size; who is known stays followed'],
+  BUS_PATIENCE: ['primary/bus-member', 'a subscriber that never answers is waited for three heartbeats, not for ever'],
+  BUS_STANDING_LOG_MS: ['primary/bus-member', 'however many lives the other claims to have had, it is told seldom, with how often it was heard'],
+  HOLD_MS: ['resolver/resolver', 'a hold ends by itself, at the latest after two minutes, and can be prolonged'],
+  DELAY_SECONDS: ['management/cutover', 'hold=121'],
+  EVENTS_WAITING: ['observe/happenings', 'a slow reader keeps as many as its room holds, and is told how many it lost'],
+  EVENTS_ALIVE_MS: ['management/events', 'a stream in which nothing happens says now and then that it lives'],
+  CUTOVERS_AT_ONCE: ['management/many', 'all is worked off, so much at a time, and told in the order of completion'],
+  ADMIN_HANDSHAKE_MS: ['management/https', 'a client that never begins its handshake is dropped'],
+  ADMIN_HEAD_MS: ['management/https', 'a client that never sends a request, or half a head, is told 408 and dropped'],
+  ADMIN_KEEPALIVE_MS: ['management/https', 'a connection without a further request is closed'],
+  ADMIN_SILENCE_MS: ['management/https', 'a connection on which nothing moves is dropped even while an answer is awaited'],
+  ADMIN_DRAIN_MS: ['management/server', 'destroy after close ends a drain that takes too long'],
+  REFUSED_LOG_MS: ['worker/report', 'who came too often, every ten seconds and how often'],
+  WATCH_SILENCE: ['mapping/redis/watch', 'a network that swallows everything is noticed by the silence'],
+  REDIS_PUSH: ['bus/redis', 'a message beyond every frame costs a connection, not the memory'],
+  DRAIN_DEFAULT_MS: ['session/sessions', 'a drain ends the sessions of its destination evenly over its time, and no others'],
+  DRAIN_STEP_MS: ['session/sessions', 'a drain ends the sessions of its destination evenly over its time, and no others'],
+}
+
+/** Constant → what a test would have to show. docs/security.md points here. */
+const NOT_PROVEN: Readonly<Record<string, string>> = {
+  REDIS_HANDSHAKE_MS: 'a server that accepts and goes silent in its handshake is given up then',
+  WATCH_REFUSED_MS: 'a server that refused to track keys is asked again then, and not sooner',
+  BUS_WELCOMES: 'the introductions of one heartbeat beyond N go unanswered',
+  DRAIN_SECONDS: 'an hour is taken, one second more is refused',
+  WORKER_STALL_MS: 'a worker that is stopped (SIGSTOP) is replaced after it',
+  WORKER_PING_MS: 'as WORKER_STALL_MS',
+  RESPAWN_MIN_MS: 'the pauses between the starts of a worker that dies young double, from this',
+  RESPAWN_MAX_MS: 'to this',
+  DEATHS_AT_START: 'four deaths at the start are survived, five end the instance with status 1',
+  DEATHS_WINDOW_MS: 'as DEATHS_AT_START',
+  NOTIFY_MS: 'a service manager that reads nothing is given up then',
+  KEEPALIVE_IDLE_MS: 'the options of the sockets, as the kernel has them',
+  KEEPALIVE_INTERVAL_MS: 'as KEEPALIVE_IDLE_MS',
+  KEEPALIVE_PROBES: 'as KEEPALIVE_IDLE_MS',
+  TLS_SESSIONS: 'the fifth session pushes out the oldest',
+  TLS_TICKET_SECONDS: 'a ticket is taken just before its end and not after it',
+  CUTOVER_HOLD_SECONDS: 'a default: how long a cutover holds when nobody says',
+  CUTOVER_LEASE_MARGIN_MS: 'the lease of a cutover outlives its longest way',
+  REDACTIONS_REMEMBERED: 'a table of the library lru-cache, which has this size as its option',
+  HTTP_BACKEND_IDLE_MS: 'comes with the HTTP leg',
+  HTTP_BACKENDS_IDLE: 'comes with the HTTP leg',
+  HTTP_PIPELINED: 'comes with the HTTP leg',
+  HTTP2_STREAMS: 'comes with the HTTP leg',
+  HTTP2_SESSION_MIB: 'comes with the HTTP leg',
+  HTTP_LINGER_MS: 'comes with the HTTP leg',
+}
+
+const text = (file: string): Promise<string> => readFile(new URL(`${file}.test.ts`, import.meta.url), 'utf8')
+
+describe('the bounds of src/limits.ts', () => {
+  it('each have a test, or are named as one that has none, and only once', () => {
+    const listed = [...Object.values(BY_NAME).flat(), ...Object.keys(BY_TITLE), ...Object.keys(NOT_PROVEN)]
+    assert.deepEqual(listed.filter((name, index) => listed.indexOf(name) !== index), [], 'listed twice')
+    assert.deepEqual(Object.keys(limits).filter((name) => !listed.includes(name)), [], 'without a line in test/limits.test.ts')
+    assert.deepEqual(listed.filter((name) => !(name in limits)), [], 'gone from src/limits.ts')
+  })
+
+  it('are tried where it is said', async () => {
+    for (const [file, names] of Object.entries(BY_NAME)) {
+      assert.ok(existsSync(new URL(`${file}.test.ts`, import.meta.url)), file)
+      const source = (await text(file)).replace(/^import [^]*?from '.*'$/gm, '')
+      for (const name of names) assert.match(source, new RegExp(`\\b${name}\\b`), `${file} does not use ${name}`)
+    }
+    for (const [name, [file, title]] of Object.entries(BY_TITLE)) assert.ok((await text(file)).includes(title), `${name}: ${file} has no "${title}"`)
+  })
+})
