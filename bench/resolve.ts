@@ -32,6 +32,7 @@ for (const accounts of [20_000, 1_000_000]) {
     defaultDestination: () => 0,
     loginHoldMax: 1,
     busDownTtl: 1,
+    patience: Number.POSITIVE_INFINITY,
     self: (message) => actor?.ref.tell(message),
     random: Math.random,
     report: { undeclared() {}, auditStale() {}, sourceFailed() {}, sourceAnswered() {} },

@@ -60,6 +60,11 @@ export const MAPPING_FILE = 2_147_483_648
 export const MAPPING_OVERLAY = 4_096
 /** Mistakes of a mapping file that are named one by one. */
 export const MAPPING_MISTAKES = 20
+/** How long the lock of a shared mapping file may stand still before its holder counts as dead, and how long a write waits for it. */
+export const SHARED_LOCK_STALE_MS = 10_000
+export const SHARED_LOCK_WAIT_MS = 45_000
+/** Times that a write of a shared mapping file begins anew because somebody who knows no lock has changed the file. */
+export const SHARED_TRIES = 5
 /** Differences of a reload above which everything is invalidated instead. */
 export const RELOAD_DIFFERENCES = 100_000
 
@@ -120,6 +125,8 @@ export const INVALIDATION_MEMORY_MS = 150_000
 export const LOOKUP_REPEATS = 3
 /** How long a failed lookup is remembered at most. */
 export const FAILED_LOOKUP_MS = 5_000
+/** Failed lookups that a worker remembers. */
+export const FAILED_LOOKUPS_REMEMBERED = 10_000
 
 // File descriptors
 /** Free descriptors below which no further connection is taken. */
@@ -167,6 +174,8 @@ export const COUNTERS_MS = 1_000
 // Supervision
 /** A worker that has not answered a ping for this long is replaced. */
 export const WORKER_STALL_MS = 10_000
+/** A worker of which nothing has been heard yet may take this long to start. */
+export const WORKER_START_MS = 60_000
 /** Pings to workers. */
 export const WORKER_PING_MS = 1_000
 /** First and longest pause before a worker that died young is started again. */

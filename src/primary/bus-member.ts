@@ -66,6 +66,8 @@ export interface BusMemberOptions {
 
 export interface BusReport extends Readonly<BusDoubtsOptions['told']> {
   up(seconds: number): void
+  /** Our own heartbeat has come back: what was said until `at` (clock time) has been obeyed. Only while we are on the bus. */
+  beat(at: number): void
   down(reason: string): void
   /** A peer that has answered us is there, is back, or has started anew. Of names that have never answered nothing is told. */
   joined(peer: string): void
@@ -109,6 +111,8 @@ export class BusMember {
   readonly #counters = { repeated: 0, received: 0 }
   #phase: Phase = 'new'
   #saidHello = false
+  /** The last beat that was told of. */
+  #toldBeat = Number.NEGATIVE_INFINITY
   #closing: Promise<void> | undefined
 
   /** Lists of sessions that are being made for peers. */
@@ -362,12 +366,18 @@ export class BusMember {
   }
 
   #ownReturned({ sequence, kind }: BusHeader): void {
-    if (!this.#presence.returned(sequence)) return
-    if (this.#phase === 'joining') return this.#joining.progress()
-    this.#options.told.up(this.#presence.awaySeconds)
-    this.#doubts.doubt('this instance was off the bus')
-    // A hello that has come back has just been heard by everybody.
-    if (kind !== 'hello') this.#helloAgain()
+    const back = this.#presence.returned(sequence)
+    if (this.#phase === 'joining') return back ? this.#joining.progress() : undefined
+    if (back) {
+      this.#options.told.up(this.#presence.awaySeconds)
+      this.#doubts.doubt('this instance was off the bus')
+      // A hello that has come back has just been heard by everybody.
+      if (kind !== 'hello') this.#helloAgain()
+    }
+    const { heardUntil, state } = this.#presence
+    if (state === 'down' || heardUntil <= this.#toldBeat) return
+    this.#toldBeat = heardUntil
+    this.#options.told.beat(heardUntil)
   }
 
   #forAll({ header, body }: BusFrame): void {

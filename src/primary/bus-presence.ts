@@ -40,6 +40,11 @@ export class BusPresence {
     return this.#up
   }
 
+  /** Clock time until which everything that was said has been heard. */
+  get heardUntil(): number {
+    return this.#pulse.returned
+  }
+
   /** Seconds for which it had been off the bus, when it has come back. */
   get awaySeconds(): number {
     return (this.#options.clock.now() - this.#downSince) / 1000

@@ -89,6 +89,7 @@ function report({ log, clock, fleetRef: fleet, happened }: BusSurroundings): Bus
       events.busRecovered(log, { seconds: Math.round(seconds * 10) / 10 })
       fleet.tell({ type: 'bus', up: true })
     },
+    beat: (at) => fleet.tell({ type: 'beat', at }),
     down(reason) {
       events.busLost(log, { reason })
       fleet.tell({ type: 'bus', up: false })

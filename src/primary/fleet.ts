@@ -109,6 +109,11 @@ export interface BusChanged extends Message {
   readonly type: 'bus'
   readonly up: boolean
 }
+/** From the bus: what was said on it until `at` (clock time) has been obeyed. */
+export interface BusBeat extends Message {
+  readonly type: 'beat'
+  readonly at: number
+}
 /** The members now. */
 export interface Members extends Question<readonly Member[]> {
   readonly type: 'members'
@@ -142,6 +147,7 @@ export type FleetMessage =
   | PeerSessions
   | Obey
   | BusChanged
+  | BusBeat
   | Members
   | FleetStatusQuestion
   | Forget
@@ -179,6 +185,8 @@ export interface FleetOptions {
   readonly unconfirmed: (worker: number, what: string, error: SignalboxError) => void
   /** A change is being told to the workers of this instance. */
   readonly happened?: (change: Change) => void
+  /** cluster.heartbeat, milliseconds: without a bus the workers are told that often that this process lives. Absent: never. */
+  readonly heartbeat?: number
   /** Re-reads the shared file and says what is different in it; undefined where the source isn't one. */
   readonly reread: (() => Promise<Changed>) | undefined
   /** Changes may have been missed, and the shared file could not be read again. */
@@ -220,6 +228,7 @@ export class Fleet implements Behaviour<FleetMessage> {
   constructor(options: FleetOptions) {
     this.#options = options
     this.#states = new DestinationStates(options.clock)
+    if (options.heartbeat !== undefined) options.clock.every(options.heartbeat, () => this.#live())
   }
 
   receive(message: FleetMessage, reply: Reply): void {
@@ -259,6 +268,8 @@ export class Fleet implements Behaviour<FleetMessage> {
         this.#busUp = message.up
         void this.#gather('bus', ({ resolver }) => [resolver.ask({ type: 'bus', up: message.up }, this.#options.ackTimeout)])
         return
+      case 'beat':
+        return this.#beat(message.at)
       case 'members':
         return reply.to(message, [...this.#members.values()])
       case 'status':
@@ -293,6 +304,19 @@ export class Fleet implements Behaviour<FleetMessage> {
   /** What operators made of the destinations, for a peer. */
   states(): readonly GivenState[] {
     return this.#states.all()
+  }
+
+  /** What tells where there is no bus to beat: that this process doesn't stand still. */
+  #live(): void {
+    if (this.#bus !== undefined) return
+    const { clock } = this.#options
+    const at = clock.now()
+    // In a later turn: after a standstill the timers run before what has come meanwhile, say from a watch, has been read.
+    clock.after(0, () => this.#beat(at))
+  }
+
+  #beat(at: number): void {
+    for (const { line } of this.#members.values()) line.beat(at)
   }
 
   #joined(member: Member): void {

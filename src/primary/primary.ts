@@ -185,6 +185,7 @@ export class Primary {
     this.#fleet = new Fleet({
       clock,
       ackTimeout: config.cluster.ackTimeout,
+      heartbeat: config.cluster.heartbeat,
       happened: (change) => this.#observatory.changed(change),
       reread: config.mapping.file?.shared === true ? () => this.#reread() : undefined,
       rereadFailed: (error) => events.changeUnconfirmed(log, { change: 'reread', error }),

@@ -26,6 +26,11 @@ export class Pulse {
     this.#returned = Math.max(this.#returned, at)
   }
 
+  /** Clock time at which the newest one that came back was sent: what others had said by then has been heard. */
+  get returned(): number {
+    return this.#returned
+  }
+
   /** Whether one that was sent within the patience has come back. */
   beats(now: number): boolean {
     return now - this.#returned <= this.#patience

@@ -47,6 +47,11 @@ export class WorkerLine {
     return this.#inTime('doubt', this.#doubt(reason))
   }
 
+  /** Not while something waits to be told that came before it: the worker would believe to know of it. */
+  beat(at: number): void {
+    if (this.#everything === undefined && this.#nextDoubt === undefined) this.#options.resolver.tell({ type: 'beat', at })
+  }
+
   /** @param identifiers undefined: all */
   #invalidate(identifiers: readonly string[] | undefined): Promise<unknown> {
     const count = identifiers?.length ?? 0

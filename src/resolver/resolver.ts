@@ -16,8 +16,8 @@ import type { MappingConfig } from '../config/config.ts'
 import { asSignalboxError, impossible, SignalboxError } from '../errors.ts'
 import { FAILED_LOOKUP_MS, LOOKUP_REPEATS } from '../limits.ts'
 import type { MappingLookup } from '../mapping/source.ts'
-import { LRUCache } from 'lru-cache'
 import { NO_MAPPING, RouteCache, VOID } from './cache.ts'
+import { FailedLookups } from './failed-lookups.ts'
 import { Generations } from './generations.ts'
 import { Holds } from './holds.ts'
 import type { OpenRoute, Route, RouteStanding } from './route.ts'
@@ -52,6 +52,11 @@ export interface Doubt extends Question<true> {
 export interface BusState extends Question<true> {
   readonly type: 'bus'
   readonly up: boolean
+}
+/** All that was said on the bus until `at` (clock time), and all that happened in the primary, has been told to this worker. */
+export interface Beat extends Message {
+  readonly type: 'beat'
+  readonly at: number
 }
 export interface Hold extends Question<true> {
   readonly type: 'hold'
@@ -94,6 +99,7 @@ export type ResolverMessage =
   | InvalidateAll
   | Doubt
   | BusState
+  | Beat
   | Hold
   | Release
   | ResolverStatsQuestion
@@ -122,6 +128,8 @@ export interface Pending {
   readonly key: string
   /** The count at which the lookup began. */
   generation: number
+  /** Clock time at which it began. */
+  asked: number
   repeats: number
   readonly waiters: ((route: Route) => void)[]
 }
@@ -139,6 +147,11 @@ export interface ResolverOptions {
   readonly loginHoldMax: number
   /** cluster.bus_down_ttl, milliseconds. */
   readonly busDownTtl: number
+  /**
+   * Milliseconds without a beat of the primary's after which the bus counts as down, though nobody has said so: who would say
+   * it may stand still. Infinite where nothing can change but through the primary.
+   */
+  readonly patience: number
   /** Sends a message to this actor itself. */
   readonly self: (message: ResolverMessage) => void
   /** [0, 1). */
@@ -146,6 +159,8 @@ export interface ResolverOptions {
   readonly report: ResolverReport
   /** The memory of invalidations. Default: one of the size that limits.ts names. */
   readonly generations?: Generations
+  /** The memory of failed lookups. Default: one of the size that limits.ts names. */
+  readonly failed?: FailedLookups
 }
 
 /** What the operator is told. Each is called once per occurrence; the receiver limits the rate. */
@@ -167,8 +182,10 @@ export class Resolver implements Behaviour<ResolverMessage> {
   readonly #generations: Generations
   readonly #holds: Holds
   #pending = new Map<string, Pending>()
-  readonly #failed = new LRUCache<string, number>({ max: 10_000 })
+  readonly #failed: FailedLookups
   #busUp = true
+  /** Until when this worker has been told everything; clock time. */
+  #beat: number
   #hits = 0
   #misses = 0
   #staleServed = 0
@@ -183,7 +200,9 @@ export class Resolver implements Behaviour<ResolverMessage> {
     this.#clock = options.clock
     this.#cache = new RouteCache(options.mapping.cacheMaxEntries)
     this.#generations = options.generations ?? new Generations()
+    this.#failed = options.failed ?? new FailedLookups()
     this.#holds = new Holds(options.clock)
+    this.#beat = options.clock.now()
   }
 
   receive(message: ResolverMessage, reply: Reply): void {
@@ -202,11 +221,14 @@ export class Resolver implements Behaviour<ResolverMessage> {
         this.#invalidateAll()
         return reply.to(message, true)
       case 'doubt':
-        this.#generations.doubtAll()
+        this.#doubtAll()
         return reply.to(message, true)
       case 'bus':
         this.#bus(message.up)
         return reply.to(message, true)
+      case 'beat':
+        this.#beat = Math.max(this.#beat, message.at)
+        return
       case 'hold':
         this.#holds.hold(message.identifier, message.id, message.ms)
         return reply.to(message, true)
@@ -232,7 +254,7 @@ export class Resolver implements Behaviour<ResolverMessage> {
       case 'invalidate-all':
       case 'doubt':
       case 'bus':
-        return this.#generations.doubtAll()
+        return this.#doubtAll()
       case 'looked-up':
         if (this.#pending.get(message.pending.key) !== message.pending) return
         return this.#answer(message.pending, unavailable('too many messages wait for the resolver'))
@@ -243,7 +265,8 @@ export class Resolver implements Behaviour<ResolverMessage> {
       case 'stats':
       case 'audit':
       case 'audited':
-        // Whoever asked is told that the mailbox is full; an audit can be missed.
+      case 'beat':
+        // Whoever asked is told that the mailbox is full; an audit can be missed, and a beat that is missed costs lookups.
         return
       default:
         impossible(message)
@@ -268,7 +291,7 @@ export class Resolver implements Behaviour<ResolverMessage> {
     const slot = this.#cache.find(identifier)
     if (slot < 0 || this.#state(slot, this.#clock.now()) !== 'fresh') return undefined
     this.#hits++
-    return this.#route(identifier, this.#cache.destination(slot), this.#generations.current, 'cache')
+    return this.#route(identifier, this.#cache.destination(slot), { at: this.#cache.storedAt(slot), source: 'cache' })
   }
 
   /** The route of a login that names no account. */
@@ -278,6 +301,7 @@ export class Resolver implements Behaviour<ResolverMessage> {
       identifier: undefined,
       destination: this.#options.defaultDestination(),
       generation: this.#generations.current,
+      at: this.#clock.now(),
       source: 'store',
     }
   }
@@ -288,7 +312,7 @@ export class Resolver implements Behaviour<ResolverMessage> {
     if (this.#generations.voidSince(route.identifier, route.generation)) return 'void'
     // A stale route was doubtful from the beginning: nothing new is known of it.
     if (route.source !== 'stale' && this.#generations.doubtfulSince(route.generation)) return 'doubtful'
-    return 'holds'
+    return this.#outlived(route.at, this.#clock.now()) ? 'doubtful' : 'holds'
   }
 
   stats(): ResolverStats {
@@ -332,20 +356,20 @@ export class Resolver implements Behaviour<ResolverMessage> {
     if (hit !== undefined) return give(hit)
     this.#misses++
     const now = this.#clock.now()
-    const failedUntil = this.#failed.get(key)
-    if (failedUntil !== undefined && now < failedUntil) return this.#give(give, this.#withoutSource(key, now))
+    if (this.#failed.remembers(key, now)) return this.#give(give, this.#withoutSource(key, now))
     const pending = this.#pending.get(key)
     if (pending !== undefined) {
       pending.waiters.push(give)
       return
     }
-    const fresh: Pending = { key, generation: 0, repeats: 0, waiters: [give] }
+    const fresh: Pending = { key, generation: 0, asked: now, repeats: 0, waiters: [give] }
     this.#pending.set(key, fresh)
     this.#lookup(fresh)
   }
 
   #lookup(pending: Pending): void {
     pending.generation = this.#generations.current
+    pending.asked = this.#clock.now()
     const { self, source } = this.#options
     source.lookup(pending.key).then(
       (destination) => self({ type: 'looked-up', pending, result: { destination } }),
@@ -356,31 +380,33 @@ export class Resolver implements Behaviour<ResolverMessage> {
   #lookedUp({ pending, result }: LookedUp): void {
     // A crash has started afresh since: its waiters have been answered.
     if (this.#pending.get(pending.key) !== pending) return
-    if (this.#overtaken(pending)) {
+    const now = this.#clock.now()
+    if (this.#overtaken(pending, now)) {
       if (pending.repeats < LOOKUP_REPEATS) {
         pending.repeats++
         return this.#lookup(pending)
       }
       return this.#answer(pending, { kind: 'unavailable', error: new SignalboxError('ROUTE_VOID', 'the mapping keeps changing') })
     }
-    const now = this.#clock.now()
     if ('error' in result) {
       this.#lookupFailures++
-      this.#failed.set(pending.key, now + Math.min(FAILED_LOOKUP_MS, this.#mapping.negativeTtl))
+      this.#failed.failed(pending.key, now + Math.min(FAILED_LOOKUP_MS, this.#mapping.negativeTtl))
       // One entry that can't be read is no outage: the source has told of it itself.
       if (result.error.code !== 'SOURCE_INVALID') this.#options.report.sourceFailed(result.error)
       return this.#answer(pending, this.#withoutSource(pending.key, now))
     }
-    this.#failed.delete(pending.key)
+    this.#failed.forgetAll()
     this.#options.report.sourceAnswered()
     const destination = this.#numberOf(pending.key, result.destination)
     this.#keep(pending.key, destination, now, pending.generation)
-    this.#answer(pending, this.#route(pending.key, destination, pending.generation, 'store'))
+    this.#answer(pending, this.#route(pending.key, destination, { at: now, source: 'store' }, pending.generation))
   }
 
   /** Whether an invalidation, or the doubt that one was missed, came after the lookup began. */
-  #overtaken(pending: Pending): boolean {
-    return this.#generations.voidSince(pending.key, pending.generation) || this.#generations.doubtfulSince(pending.generation)
+  #overtaken({ key, generation, asked }: Pending, now: number): boolean {
+    if (this.#generations.voidSince(key, generation) || this.#generations.doubtfulSince(generation)) return true
+    // Longer than a lookup can take: this process stood still with the answer before its door.
+    return now - asked > this.#mapping.lookupTimeout && this.#outlived(asked, now)
   }
 
   #answer(pending: Pending, route: Route): void {
@@ -399,7 +425,7 @@ export class Resolver implements Behaviour<ResolverMessage> {
     if (slot < 0) {
       // Of an account that was invalidated a route was known, even where its entry had no room in the cache.
       if (this.#mapping.onFailure === 'default' && !this.#generations.remembers(key)) {
-        return this.#route(key, NO_MAPPING, this.#generations.current, 'stale')
+        return this.#route(key, NO_MAPPING, { at: now, source: 'stale' })
       }
       return unavailable('the mapping source cannot be asked')
     }
@@ -408,17 +434,26 @@ export class Resolver implements Behaviour<ResolverMessage> {
     if (age > this.#life(this.#cache.destination(slot)) + this.#mapping.staleTtl) {
       return unavailable('the mapping source cannot be asked and the last known route is too old')
     }
-    return this.#route(key, this.#cache.destination(slot), this.#generations.current, 'stale')
+    return this.#route(key, this.#cache.destination(slot), { at: now, source: 'stale' })
   }
 
   #state(slot: number, now: number): 'fresh' | 'doubtful' | 'void' {
     const destination = this.#cache.destination(slot)
     const generation = this.#cache.generation(slot)
     if (destination === VOID || generation < this.#generations.allVoid) return 'void'
-    const age = now - this.#cache.storedAt(slot)
-    if (age >= this.#life(destination) || generation < this.#generations.allDoubtful) return 'doubtful'
-    if (!this.#busUp && age >= this.#options.busDownTtl) return 'doubtful'
-    return 'fresh'
+    const storedAt = this.#cache.storedAt(slot)
+    if (now - storedAt >= this.#life(destination) || generation < this.#generations.allDoubtful) return 'doubtful'
+    return this.#outlived(storedAt, now) ? 'doubtful' : 'fresh'
+  }
+
+  /**
+   * Whether what was known at the clock time `since` is too old to be used, since changes may not be heard of: the bus is
+   * down, or the primary, which would tell, is silent. Looked at when it is to be used, so that a process that stood still
+   * finds out before it does anything else.
+   */
+  #outlived(since: number, now: number): boolean {
+    if (this.#busUp && now - this.#beat <= this.#options.patience) return false
+    return now - since >= this.#options.busDownTtl
   }
 
   #life(destination: number): number {
@@ -430,10 +465,11 @@ export class Resolver implements Behaviour<ResolverMessage> {
     this.#cache.store(key, destination, now, generation)
   }
 
-  #route(identifier: string, destination: number, generation: number, source: OpenRoute['source']): OpenRoute {
+  #route(identifier: string, destination: number, origin: Pick<OpenRoute, 'at' | 'source'>, generation = this.#generations.current): OpenRoute {
+    const { at, source } = origin
     return destination === NO_MAPPING
-      ? { kind: 'default', identifier, destination: this.#options.defaultDestination(), generation, source }
-      : { kind: 'mapped', identifier, destination, generation, source }
+      ? { kind: 'default', identifier, destination: this.#options.defaultDestination(), generation, at, source }
+      : { kind: 'mapped', identifier, destination, generation, at, source }
   }
 
   #numberOf(key: string, name: string | undefined): number {
@@ -453,7 +489,7 @@ export class Resolver implements Behaviour<ResolverMessage> {
     for (const key of identifiers) {
       this.#invalidations++
       this.#generations.invalidate(key, now)
-      this.#failed.delete(key)
+      this.#failed.forget(key)
       const slot = this.#cache.peek(key)
       if (slot >= 0) this.#cache.void(slot)
       // Where the unknown go to the default while the source fails, it must be remembered that this one is not unknown;
@@ -467,11 +503,17 @@ export class Resolver implements Behaviour<ResolverMessage> {
   #invalidateAll(): void {
     this.#invalidations++
     this.#generations.invalidateAll(this.#clock.now())
-    this.#failed.clear()
+    this.#failed.forgetAll()
+  }
+
+  /** What is doubtful must be asked for, whatever failed before. */
+  #doubtAll(): void {
+    this.#generations.doubtAll()
+    this.#failed.forgetAll()
   }
 
   #bus(up: boolean): void {
-    if (up && !this.#busUp) this.#generations.doubtAll()
+    if (up && !this.#busUp) this.#doubtAll()
     this.#busUp = up
   }
 

@@ -10,6 +10,8 @@ export interface OpenRoute {
   readonly destination: number
   /** The resolver's generation when the lookup behind this route began. */
   readonly generation: number
+  /** Clock time at which the source gave it; of a doubtful one, at which it couldn't be asked. */
+  readonly at: number
   /** Where it came from: a fresh entry, the source, or a doubtful entry because the source could not be asked. */
   readonly source: 'cache' | 'store' | 'stale'
 }

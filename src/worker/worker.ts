@@ -20,7 +20,7 @@ import { normalizeIdentifier } from '../identity/identifier.ts'
 import { identify } from '../identity/identify.ts'
 import { plainAddress } from '../listener/address.ts'
 import { descriptorLimit, workerCapacity } from '../listener/descriptors.ts'
-import { KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES, REFUSED_LOG_MS } from '../limits.ts'
+import { BUS_PATIENCE, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES, REFUSED_LOG_MS } from '../limits.ts'
 import type { MappingMessage } from '../mapping/actor.ts'
 import type { MappingLookup } from '../mapping/source.ts'
 import type { Log } from '../observe/log.ts'
@@ -136,6 +136,8 @@ export class Worker implements Behaviour<WorkerMessage> {
         return now.config.limits.loginHoldMax
       },
       busDownTtl: config.cluster.busDownTtl,
+      // A file of this instance alone changes by the primary's hand, or not at all.
+      patience: lookup === undefined && config.cluster.bus === undefined ? Number.POSITIVE_INFINITY : BUS_PATIENCE * config.cluster.heartbeat,
       self: (message) => this.#resolverActor.ref.tell(message),
       random: process.random,
       report: resolverReport(logger, redact, clock, config.mapping.source),

@@ -7,6 +7,7 @@ import { spawn } from '../../src/actor/actor.ts'
 import type { RunningActor } from '../../src/actor/actor.ts'
 import type { Config } from '../../src/config/config.ts'
 import { Catalogue } from '../../src/destination/catalogue.ts'
+import { BUS_PATIENCE } from '../../src/limits.ts'
 import { MappingOwner } from '../../src/mapping/actor.ts'
 import type { MappingMessage } from '../../src/mapping/actor.ts'
 import { BusMember } from '../../src/primary/bus-member.ts'
@@ -127,6 +128,7 @@ export class Instance {
       doubt: (reason) => this.#fleetActor.ref.tell({ type: 'doubt', reason }),
       told: {
         up: () => this.#fleetActor.ref.tell({ type: 'bus', up: true }),
+        beat: (at) => this.#fleetActor.ref.tell({ type: 'beat', at }),
         down: () => this.#fleetActor.ref.tell({ type: 'bus', up: false }),
         joined: () => {},
         left: () => {},
@@ -203,6 +205,7 @@ export class Instance {
       defaultDestination: () => 0,
       loginHoldMax: 10,
       busDownTtl: config.cluster.busDownTtl,
+      patience: BUS_PATIENCE * config.cluster.heartbeat,
       self: (message) => actor.ref.tell(message),
       random: () => 0.5,
       report: { undeclared: () => {}, auditStale: () => {}, sourceFailed: () => {}, sourceAnswered: () => {} },

@@ -7,6 +7,7 @@ import { Link } from '../../src/actor/link.ts'
 import type { Question, Reply } from '../../src/actor/message.ts'
 import type { SignalboxError } from '../../src/errors.ts'
 import { CHANGES_OWED, IDENTIFIERS_PER_FRAME } from '../../src/limits.ts'
+import type { BusReport } from '../../src/primary/bus-member.ts'
 import { Fleet } from '../../src/primary/fleet.ts'
 import type { FleetMessage, FleetOptions } from '../../src/primary/fleet.ts'
 import type { ResolverMessage } from '../../src/resolver/resolver.ts'
@@ -39,6 +40,19 @@ class Obedient implements Behaviour<ResolverMessage | SessionsMessage> {
   crashed(error: SignalboxError): void {
     throw error
   }
+}
+
+const SILENT: BusReport = {
+  up() {},
+  beat() {},
+  down() {},
+  joined() {},
+  left() {},
+  lost() {},
+  differs() {},
+  twin() {},
+  strangers() {},
+  failed() {},
 }
 
 function house(options: Partial<FleetOptions> = {}) {
@@ -190,6 +204,45 @@ test('a worker that joins is told the holds in force with what is left of them, 
   const { behaviour } = join(1)
   await eventually(() => behaviour.heard.length === 2, 'it is told')
   assert.deepEqual(behaviour.heard, [{ type: 'bus', up: false }, { type: 'hold', identifier: 'a', id: 'long', ms: 6_000 }])
+})
+
+test('without a bus the workers are told at every heartbeat that the primary lives', async () => {
+  const { join, clock } = house({ heartbeat: 1_000 })
+  const { behaviour } = join(1)
+  clock.advance(2_500)
+  await eventually(() => behaviour.heard.length === 2, 'it is told')
+  assert.deepEqual(behaviour.heard, [{ type: 'beat', at: 1_000 }, { type: 'beat', at: 2_000 }])
+})
+
+test('with a bus a beat says when the heartbeat was sent that has come back, and none is told while none comes back', async () => {
+  const { join, clock, fleet, ref } = house({ heartbeat: 1_000 })
+  const hub = new BusHub(clock)
+  const a: Actor = new Actor(hub, clock, 'a', 1, { told: { ...SILENT, beat: (at) => ref.tell({ type: 'beat', at }) } })
+  fleet.attach(a.member, await a.join())
+  const { behaviour } = join(1)
+  hub.fate = () => [400]
+  const from = clock.now()
+  await beats(clock, 3)
+  await eventually(() => behaviour.heard.length >= 2, 'it is told')
+  const told = behaviour.heard.map((message) => (message.type === 'beat' ? message.at : undefined))
+  assert.deepEqual(told.slice(0, 2), [from + 1_000, from + 2_000])
+  a.end.mute = true
+  await beats(clock, 2)
+  const silent = behaviour.heard.length
+  await beats(clock, 4)
+  assert.equal(behaviour.heard.length, silent)
+})
+
+test('a worker that is still owed a change is told no beat: it would believe to know of the change', async () => {
+  const { join, ref, clock } = house({ heartbeat: 1_000 })
+  const { behaviour } = join(1)
+  behaviour.answers = 0
+  for (let count = 0; count <= CHANGES_OWED; count++) void ref.ask({ type: 'invalidate', identifiers: [`user${count}`] }, 60_000)
+  await eventually(() => behaviour.heard.length === CHANGES_OWED, 'all but the last are sent')
+  clock.advance(1_500)
+  await turn()
+  await turn()
+  assert.equal(behaviour.heard.some(({ type }) => type === 'beat'), false)
 })
 
 test('changes of a shared file that come while it is being read share the next reading', async () => {

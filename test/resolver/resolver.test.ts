@@ -265,6 +265,112 @@ test('a bus that is up once more without having been down casts no doubt', async
   assert.equal(cached(box, 'a'), 'one cache')
 })
 
+// ---- the primary's pulse ----
+
+const PATIENCE = 3_000
+
+test('when the primary is silent, routes are doubtful from bus_down_ttl on, though nobody says that the bus is down', async () => {
+  const box = scripted({ patience: PATIENCE })
+  await box.look('a', 'one')
+  box.clock.advance(10_000)
+  box.actor.ref.tell({ type: 'beat', at: 10_000 })
+  await box.look('b', 'one')
+  assert.equal(cached(box, 'a'), 'one cache', 'as long as it beats')
+  box.clock.advance(PATIENCE)
+  assert.deepEqual([cached(box, 'a'), cached(box, 'b')], ['one cache', 'one cache'])
+  box.clock.advance(1)
+  assert.deepEqual([cached(box, 'a'), cached(box, 'b')], [undefined, 'one cache'], 'what is younger than bus_down_ttl is used')
+  box.clock.advance(5_000 - PATIENCE - 1)
+  assert.equal(cached(box, 'b'), undefined)
+  const asked = box.ask('b')
+  await box.source.fail('b')
+  assert.equal(asked.outcome, 'one stale', 'doubtful, not void')
+
+  box.actor.ref.tell({ type: 'beat', at: 15_000 })
+  assert.equal(cached(box, 'a'), 'one cache', 'it has missed nothing: what was said meanwhile came before the beat')
+})
+
+test('a beat says until when all was heard: one that was sent long ago, and a younger one before it, is no sign of now', async () => {
+  const box = scripted({ patience: PATIENCE })
+  await box.look('a', 'one')
+  box.clock.advance(60_000)
+  box.actor.ref.tell({ type: 'beat', at: 1_000 })
+  assert.equal(cached(box, 'a'), undefined)
+  box.actor.ref.tell({ type: 'beat', at: 59_000 })
+  assert.equal(cached(box, 'a'), 'one cache')
+  box.actor.ref.tell({ type: 'beat', at: 2_000 })
+  assert.equal(cached(box, 'a'), 'one cache')
+})
+
+test('a worker of a file that only its primary changes needs no beat', async () => {
+  const box = scripted({ patience: Number.POSITIVE_INFINITY })
+  await box.look('a', 'one')
+  box.clock.advance(60_000)
+  assert.equal(cached(box, 'a'), 'one cache')
+})
+
+test('a session that stood still on its way to the bridge looks its route up again, one that had a stale route as well', async () => {
+  for (const stale of [false, true]) {
+    const box = scripted({ patience: PATIENCE, with: { positiveTtl: 1_000 } })
+    await box.look('a', 'one')
+    if (stale) box.clock.advance(1_000)
+    const asked = box.ask('a')
+    if (stale) await box.source.fail('a')
+    const route = await asked.promise
+    assert.ok(route.kind !== 'unavailable' && route.source === (stale ? 'stale' : 'cache'))
+    box.actor.ref.tell({ type: 'beat', at: box.clock.now() })
+    assert.equal(box.resolver.standing(route), 'holds')
+    box.clock.advance(60_000)
+    assert.equal(box.resolver.standing(route), 'doubtful')
+    box.actor.ref.tell({ type: 'beat', at: box.clock.now() })
+    assert.equal(box.resolver.standing(route), 'holds')
+  }
+})
+
+test('an answer that was waiting while the process stood still is used for nobody: the source is asked again', async () => {
+  const box = scripted({ patience: PATIENCE })
+  const asked = box.ask('a')
+  box.clock.advance(60_000)
+  await box.source.answer('a', 'one')
+  assert.equal(asked.outcome, undefined)
+  await box.source.answer('a', 'two')
+  assert.equal(asked.outcome, 'two store')
+  assert.equal(cached(box, 'a'), 'two cache')
+})
+
+test('while the bus is down an answer that took its time is used: the source is slow, nobody stood still', async () => {
+  const box = scripted({ patience: PATIENCE, busDownTtl: 100 })
+  box.actor.ref.tell({ type: 'bus', up: false })
+  const asked = box.ask('a')
+  box.clock.advance(testConfig().mapping.lookupTimeout)
+  await box.source.answer('a', 'one')
+  assert.equal(asked.outcome, 'one store')
+})
+
+// ---- failed lookups ----
+
+test('what failed is asked for again as soon as anything is doubtful, the bus is back, or the source has answered somebody', async () => {
+  const reasons: readonly [string, (box: Scripted) => unknown][] = [
+    ['a doubt', ({ actor }) => actor.ref.tell({ type: 'doubt', reason: 'a gap' })],
+    ['the bus', ({ actor }) => actor.ref.tell({ type: 'bus', up: true })],
+    ['an answer', (box) => box.look('b', 'one')],
+  ]
+  for (const [what, happens] of reasons) {
+    const box = scripted()
+    await box.look('a', 'one')
+    box.clock.advance(POSITIVE)
+    box.actor.ref.tell({ type: 'bus', up: false })
+    const failing = box.ask('a')
+    await box.source.fail('a')
+    assert.equal(failing.outcome, 'one stale')
+    const spared = box.ask('a')
+    await turn()
+    assert.equal(spared.outcome, 'one stale')
+    await happens(box)
+    assert.equal(await box.look('a', 'two'), 'two store', what)
+  }
+})
+
 // ---- standing ----
 
 test('a route holds, is doubtful, or is void on entering the bridge', async () => {

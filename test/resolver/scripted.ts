@@ -116,6 +116,7 @@ export function scripted({ with: mapping, bound, ...rest }: ScriptedOptions = {}
     defaultDestination: () => 0,
     loginHoldMax: 3,
     busDownTtl: 5_000,
+    patience: Number.POSITIVE_INFINITY,
     self: (message) => actor.ref.tell(message),
     random: () => 0,
     report: {

@@ -26,6 +26,8 @@ export class Actor {
   readonly obeyed: Change[] = []
   /** Everything it was told, as "event" or "event detail". */
   readonly told: string[] = []
+  /** Until when everything that was said has been heard, as far as it was told. */
+  beat: number | undefined
   digest = 'same'
   destinations: string[] = ['alpha', 'beta']
   holds: ActiveHold[] = []
@@ -55,6 +57,7 @@ export class Actor {
       doubt: (reason, quiet) => (quiet ? this.quiet : this.doubts).push(reason),
       told: {
         up: () => this.told.push('up'),
+        beat: (at) => (this.beat = at),
         down: (reason) => this.told.push(`down ${reason}`),
         joined: (peer) => this.told.push(`joined ${peer}`),
         left: (peer) => this.told.push(`left ${peer}`),
