@@ -75,15 +75,13 @@ export class Reloader {
   }
 
   #begin(by: 'signal' | 'management'): Promise<ConfigReloadAnswer> {
+    const over = Promise.withResolvers<void>()
+    this.#options.begins(over.promise)
     const running = this.#reload(by).finally(() => {
       this.#running = undefined
+      over.resolve()
     })
     this.#running = running
-    const over = running.then(
-      () => {},
-      () => {},
-    )
-    this.#options.begins(over)
     return running
   }
 

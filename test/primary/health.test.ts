@@ -168,3 +168,28 @@ test('after a crash every destination is up, and every worker told so', () => {
   assert.equal(state(), 'healthy')
   assert.deepEqual(verdicts.slice(-3).map(({ state }) => state), ['healthy', 'healthy', 'healthy'])
 })
+
+test('another configuration keeps the state of what did not change, forgets what changed, and what is gone', async () => {
+  const { health, fail, tell, state, verdicts, probe, clock, ref } = room()
+  fail(5)
+  for (let failure = 0; failure < 5; failure++) tell('connecting', '192.0.2.1', 'two')
+  verdicts.length = 0
+  health.reconfigure(serverConfigOf({ hostDownThreshold: 2 }), ['one', 'three'], new Set())
+  assert.equal(state(), 'down')
+  assert.deepEqual(verdicts, [])
+  assert.deepEqual(health.verdicts().map(({ destination }) => destination), ['one', 'three'])
+  assert.equal(await ref.ask({ type: 'reset', destination: 'two' }, 1_000), false)
+  // The new threshold counts from here on.
+  fail(0)
+  tell('connecting', '192.0.2.1', 'three')
+  tell('connecting', '192.0.2.1', 'three')
+  assert.equal(health.verdicts()[1]?.state, 'down')
+  clock.advance(COOLDOWN * 2)
+  assert.equal(await probe(), true)
+  verdicts.length = 0
+  health.reconfigure(serverConfigOf(), ['one', 'two'], new Set(['one']))
+  // Told, or the workers would go on as if it were down.
+  assert.deepEqual(verdicts.map(({ destination, state: now }) => [destination, now]), [['one', 'healthy']])
+  // One that comes back begins anew.
+  assert.deepEqual(health.verdicts().map((verdict) => verdict.state), ['healthy', 'healthy'])
+})

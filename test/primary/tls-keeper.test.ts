@@ -174,3 +174,38 @@ test('a file of another length ends the start', async () => {
     keeper.close()
   }
 })
+
+test('another configuration brings its certificates and keys, all of them or none, and is watched from then on', async (context) => {
+  const { keeper, at, put, published, looks, issued, clock } = await room(context)
+  const made = keeper.ticketKeys
+  const { version } = keeper
+  const other = await authority.issue({ names: ['two.test'] })
+  const base = { certPath: at('cert'), keyPath: at('key'), ...issued, subjects: ['one.test'], subjectsSet: false, default: true }
+  const next = await keeper.prepare(tlsConfigOf({ certificates: [{ name: 'other', ...base }], watch: true }))
+  assert.deepEqual([keeper.config.certificates.map(({ name }) => name), keeper.version], [['main'], version])
+  // Made ones stay: sessions that clients have go on being resumed.
+  assert.equal(next.ticketKeys, made)
+  next.use()
+  assert.deepEqual(keeper.config.certificates.map(({ name }) => name), ['other'])
+  assert.ok(keeper.version > version)
+  assert.equal(published.length, 0)
+  await put(other)
+  await looks('it is loaded', () => published.length > 0)
+  const names = published.map((change) => (change.kind === 'certificate' ? [change.certificate.name, ...change.certificate.subjects] : []))
+  assert.deepEqual(names, [['other', 'two.test']])
+  // From a file, and not again with the clock.
+  const keys = randomBytes(48)
+  await writeFile(at('tickets'), keys)
+  const filed = await keeper.prepare(tlsConfigOf({ ticketKeyFile: at('tickets') }))
+  assert.deepEqual(Buffer.from(filed.ticketKeys), keys)
+  filed.use()
+  const had = published.length
+  clock.advance(TICKET_KEYS_MS * 2)
+  assert.equal(published.length, had)
+  assert.deepEqual(Buffer.from(keeper.ticketKeys), keys)
+  // And without it they are not ours to use any longer.
+  const without = await keeper.prepare(tlsConfigOf())
+  assert.notDeepEqual(Buffer.from(without.ticketKeys), keys)
+  await assert.rejects(keeper.prepare(tlsConfigOf({ ticketKeyFile: at('nowhere') })), { code: 'CONFIG_INVALID' })
+  assert.deepEqual(Buffer.from(keeper.ticketKeys), keys)
+})

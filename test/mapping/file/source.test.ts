@@ -575,4 +575,45 @@ describe('the file source', () => {
       await source.close()
     })
   })
+
+  describe('under other rules', () => {
+    it('is read by the names to come, and goes by them from the moment that it is told to', async () => {
+      await writeFile(path, 'ann legacy\nBob legacy\n')
+      const source = await open()
+      await writeFile(path, 'ann third\nBob stalwart\n')
+      const rules = { normalize: 'lowercase' as const, destinations: ['stalwart', 'third'] }
+      let waiting: Promise<void> | undefined
+      await source.underRules(rules, async ({ use }) => {
+        assert.equal(source.find('ann'), 'legacy')
+        // Whoever writes meanwhile waits, and finds the new names.
+        waiting = source.put('cid', 'legacy')
+        assert.deepEqual(use(), { all: false, identifiers: ['Bob', 'ann', 'bob'] })
+        assert.deepEqual([source.find('ann'), source.find('bob'), source.find('Bob')], ['third', 'stalwart', undefined])
+      })
+      await assert.rejects(async () => waiting, hasCode('SOURCE_INVALID'))
+      await assert.rejects(source.put('dan', 'legacy'), hasCode('SOURCE_INVALID'))
+      await source.put('Eve', 'third')
+      assert.equal(source.find('eve'), 'third')
+      assert.deepEqual([...(await source.summary())], [['stalwart', 1], ['third', 2]])
+      assert.equal(await readFile(path, 'utf8'), 'ann\tthird\nbob\tstalwart\neve\tthird\n')
+    })
+
+    it('that are not used change nothing, nor do those that the file breaks, or that fail elsewhere', async () => {
+      await writeFile(path, 'ann legacy\n')
+      const source = await open()
+      const rules = { normalize: 'none' as const, destinations: ['legacy', 'third'] }
+      await source.underRules(rules, async () => {})
+      await assert.rejects(source.put('bob', 'third'), hasCode('SOURCE_INVALID'))
+      await source.put('bob', 'stalwart')
+      const error = await rejection(source.underRules(rules, () => Promise.resolve()))
+      assert.ok(hasCode('SOURCE_INVALID')(error))
+      assert.deepEqual(mistakesOf(error)?.mistakes.map(({ line }) => line), [2])
+      const elsewhere = new Error('elsewhere')
+      const both = { ...rules, destinations: ['legacy', 'stalwart', 'third'] }
+      assert.equal(await rejection(source.underRules(both, () => Promise.reject(elsewhere))), elsewhere)
+      await assert.rejects(source.put('bob', 'third'), hasCode('SOURCE_INVALID'))
+      await source.put('bob', 'legacy')
+      assert.equal(source.find('bob'), 'legacy')
+    })
+  })
 })
