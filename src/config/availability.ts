@@ -16,14 +16,7 @@ export interface NotYet {
   readonly except?: readonly (string | boolean)[]
 }
 
-export const NOT_YET: readonly NotYet[] = [
-  { table: 'listener.<name>', key: 'protocol', except: ['imap', 'pop3', 'managesieve', 'submission', 'smtp', 'lmtp'] },
-  { table: 'listener.<name>', key: 'forwarded' },
-  { table: 'destination.<name>', key: 'forwarded' },
-  { table: 'http' },
-  { table: 'http.route[]' },
-  { table: 'http.route[].extract' },
-]
+export const NOT_YET: readonly NotYet[] = []
 
 const MESSAGE = 'not available yet'
 
@@ -32,9 +25,6 @@ export function checkAvailability(tables: Tables, report: Report): void {
   for (const section of tables.present()) {
     const whole = NOT_YET.find((entry) => entry.table === section.definition.path && entry.key === undefined)
     if (whole !== undefined) {
-      // The parts of a refused table are refused with it: one mistake says enough.
-      if (section.definition.path === 'http.route[].extract') continue
-      if (section.definition.path === 'http' && section.keysSet.size === 0 && tables.all('http.route[]').length > 0) continue
       report.mistakes.push({ path: section.path(), message: MESSAGE })
       continue
     }

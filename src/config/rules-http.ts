@@ -1,4 +1,5 @@
 /** Rules of http routes: where they lead, and that extract has what its source needs. */
+import { RE2JS } from 're2js'
 import { pathText, type Report } from './mistake.ts'
 import { declaredDestination, hasLeg } from './references.ts'
 import { EXTRACT_FROM } from './schema-http.ts'
@@ -64,8 +65,20 @@ function checkExtract(extract: Section, report: Report): void {
   if (needed !== undefined && !extract.isSet(needed)) {
     report.mistakes.push({ path: extract.path(needed), message: `must be set, because from is "${from}"` })
   }
+  const regex = from === 'body' ? extract.text('regex') : undefined
+  const wrong = regex === undefined ? undefined : patternMistake(regex)
+  if (wrong !== undefined) report.mistakes.push({ path: extract.path('regex'), message: wrong })
   for (const key of ['param', 'header', 'regex']) {
     if (key === needed || !extract.isSet(key)) continue
     report.mistakes.push({ path: extract.path(key), message: `means nothing when from is "${from}"` })
+  }
+}
+
+/** Why RE2 doesn't take a pattern, or that it has nothing to give; undefined: it is sound. */
+function patternMistake(pattern: string): string | undefined {
+  try {
+    return RE2JS.compile(pattern).groupCount() > 0 ? undefined : 'has no group'
+  } catch (thrown) {
+    return `RE2 does not take it: ${thrown instanceof Error ? thrown.message : String(thrown)}`
   }
 }

@@ -4,21 +4,6 @@ import { NOT_YET } from '../../src/config/availability.ts'
 import { TABLES } from '../../src/config/schema.ts'
 import { mistakesOf, type Changes } from '../support/configuration.ts'
 
-/** Changes that set something that is not available yet, and the path of the one mistake. */
-const REFUSED: readonly (readonly [Changes, string])[] = [
-  [{ 'listener.imap.forwarded': 'off' }, 'listener.imap.forwarded'],
-  [{ 'destination.legacy.forwarded': true }, 'destination.legacy.forwarded'],
-  [{ http: {} }, 'http'],
-]
-
-for (const [changes, path] of REFUSED) {
-  test(`${Object.keys(changes).join()} is refused for now`, async () => {
-    const mistakes = await mistakesOf(changes, { availability: 'checked' })
-    assert.ok(mistakes.some((mistake) => mistake.startsWith(`${path}: `)), mistakes.join('\n'))
-    assert.ok(mistakes.some((mistake) => mistake.includes('not available yet')), mistakes.join('\n'))
-  })
-}
-
 test('the sound document is available, and so is all that the first version has', async () => {
   const available: readonly Changes[] = [
     {},
@@ -66,32 +51,19 @@ test('the sound document is available, and so is all that the first version has'
     { 'destination.legacy.source_ips': ['127.0.0.2', '::1'] },
     { limits: { preauth_buffer: '8kb', login_hold_max: 5, auth_failure_delay: '2s', max_connections_per_ip: 3 } },
     { log: { accounts: 'full', redaction_key: 'x'.repeat(32) } },
+    {
+      'listener.web': { protocol: 'http', bind: ['127.0.0.1:1'], tls: 'implicit', forwarded: 'trust' },
+      'destination.legacy.protocol.http': { port: 443, tls: 'implicit' },
+      'destination.legacy.forwarded': true,
+      http: { relay_idle: '5s' },
+      'http.route': [{ match: '/a', extract: { from: 'authorization' }, fallback: 'default' }],
+    },
   ]
   for (const changes of available) assert.deepEqual(
     await mistakesOf(changes, { availability: 'checked' }),
     [],
     JSON.stringify(changes),
   )
-})
-
-test('listeners of other protocols are refused', async () => {
-  for (const protocol of ['http']) {
-    const changes = {
-      'listener.x': { protocol, bind: ['127.0.0.1:1'], tls: 'plain' },
-      [`destination.legacy.protocol.${protocol}`]: { port: 1, tls: 'implicit' },
-    }
-    const [mistake, ...others] = await mistakesOf(changes, { availability: 'checked' })
-    assert.deepEqual(others, [])
-    assert.match(mistake ?? '', /^listener\.x\.protocol: not available yet; found "http"; allowed: "imap", /)
-  }
-})
-
-test('a route is refused as a whole, once', async () => {
-  const changes = {
-    'http.route': [{ match: '/a', extract: { from: 'authorization' } }],
-    'destination.legacy.protocol.http': { port: 443, tls: 'implicit' },
-  }
-  assert.deepEqual(await mistakesOf(changes, { availability: 'checked' }), ['http.route[0]: not available yet'])
 })
 
 test('every line of the list is about a key or table of the schema', () => {

@@ -248,6 +248,11 @@ const RULES: readonly Rule[] = [
         /^http\.route\[0\]\.extract\.param: means nothing when from is "authorization"$/,
       ],
       [{ ...HTTP, 'http.route': [{ match: '/a', extract: {} }] }, /^http\.route\[0\]\.extract\.from: must be set/],
+      [
+        { ...HTTP, 'http.route': [{ match: '/a', extract: { from: 'body', regex: '(a)\\1' } }] },
+        /^http\.route\[0\]\.extract\.regex: RE2 does not take it: .*invalid escape sequence/,
+      ],
+      [{ ...HTTP, 'http.route': [{ match: '/a', extract: { from: 'body', regex: '\\Q(\\E' } }] }, /^http\.route\[0\]\.extract\.regex: has no group/],
     ],
     good: [
       {

@@ -50,6 +50,8 @@ export function statusOf({ code, side }: SignalboxError): AnswerStatus {
       return 503
     case 'CLIENT_TIMEOUT':
       return 408
+    case 'CLIENT_BUFFER':
+      return 413
     default:
       if (side === 'backend') return 502
       if (side === 'source' || side === 'bus') return 503

@@ -33,7 +33,7 @@ export interface HttpConnectionOptions {
   readonly rules: (path: string) => Rule | undefined
   readonly shared: Pools
   /** Gives a socket to the listener's HTTP/1.1 server, which calls `requested` and `upgrading` for it. */
-  readonly serveHttp1: (socket: Socket, connection: HttpConnection) => void
+  readonly serveHttp1: (socket: Socket) => void
   /** No connection is kept any longer than its requests. */
   readonly draining: () => boolean
 }
@@ -56,6 +56,10 @@ export class HttpConnection implements SessionHandle, Reported {
   #requests = 0
   /** HTTP/1.1: those that wait for the one before them. */
   #waiting: (() => void)[] = []
+  /** HTTP/1.1: the one under way. */
+  #current: Exchange | undefined
+  /** No further request is taken: the last answer said so, or what came was no request. */
+  #over = false
   #patience: Timer | undefined
   #end: { reason: SessionEnd; error: SignalboxError | undefined } | undefined
 
@@ -148,7 +152,7 @@ export class HttpConnection implements SessionHandle, Reported {
     this.#wait(Math.max(0, listener.preauthTimeout - (this.#options.services.clock.now() - this.#began)))
     if (socket instanceof TLSSocket && socket.alpnProtocol === 'h2') this.#serveHttp2(socket)
     else {
-      serveHttp1(socket, this)
+      serveHttp1(socket)
       socket.resume()
     }
     return closed
@@ -174,7 +178,7 @@ export class HttpConnection implements SessionHandle, Reported {
 
   /** From the HTTP/1.1 server. */
   requested(request: IncomingMessage, response: ServerResponse): void {
-    if (this.#exchanges > 0 && this.#waiting.length >= HTTP_PIPELINED) return
+    if (this.#over || this.#waiting.length >= HTTP_PIPELINED) return
     const client = new Http1Client(request, response)
     if (this.#exchanges === 0) this.#begin(client)
     else this.#waiting.push(() => this.#begin(client))
@@ -201,9 +205,13 @@ export class HttpConnection implements SessionHandle, Reported {
       pools: { shared, own: this.#own },
       last: () => draining() || number >= services.http.maxKeepaliveRequests || this.#waiting.length >= HTTP_PIPELINED,
       answered: () => this.#occupant?.leave(),
+      closing: () => {
+        if (this.#http2 === undefined) this.#stop()
+      },
       upgrade,
     })
     if (this.#http2 !== undefined && (draining() || number >= services.http.maxKeepaliveRequests)) this.#http2.close()
+    this.#current = exchange
     void exchange.run().then(() => this.#done())
   }
 
@@ -212,7 +220,7 @@ export class HttpConnection implements SessionHandle, Reported {
     if (--this.#exchanges > 0) return
     if (this.#end === undefined && !this.#connection.socket.destroyed) services.sessions.open(this)
     const next = this.#waiting.shift()
-    if (next !== undefined) return next()
+    if (next !== undefined && !this.#over && !this.#connection.socket.destroyed) return next()
     if (draining()) return this.end('shutdown')
     this.#wait(services.http.keepaliveTimeout)
   }
@@ -229,11 +237,20 @@ export class HttpConnection implements SessionHandle, Reported {
     })
   }
 
-  /** The parser gave up: says so if nothing else is being said, and closes. */
+  /** The parser gave up: says so where that can't be taken for the answer to another request, and closes. */
   refuse(status: AnswerStatus): void {
     const { socket } = this.#connection
-    if (this.busy || socket.destroyed || !socket.writable) socket.destroy()
-    else lastWords(socket, lastAnswer(status), this.#options.services.clock)
+    const alone = this.#waiting.length === 0
+    this.#stop()
+    if (socket.destroyed || !socket.writable) socket.destroy()
+    else if (!this.busy) lastWords(socket, lastAnswer(status), this.#options.services.clock)
+    else if (alone && this.#current?.readsBody === true) this.#current.refuse(status)
+    else socket.destroy()
+  }
+
+  #stop(): void {
+    this.#over = true
+    this.#waiting = []
   }
 
   #close(): void {

@@ -40,6 +40,8 @@ export interface ExchangeOptions {
   readonly last: () => boolean
   /** The backend has answered. */
   readonly answered: () => void
+  /** The client was told that this answer is the last one. */
+  readonly closing: () => void
   /** The client asks for a WebSocket: who takes over when the backend agrees. */
   readonly upgrade?: ((backend: Upgraded) => Promise<void>) | undefined
 }
@@ -165,6 +167,16 @@ export class Exchange implements SessionHandle, Reported {
   end(why: EndedBy): void {
     if (this.#bridge !== undefined) return this.#bridge.end(why)
     this.#abort(new SignalboxError(why === 'shutdown' ? 'DRAINING' : 'KICKED', why))
+  }
+
+  /** Its body is still to come. */
+  get readsBody(): boolean {
+    return !this.#body.complete
+  }
+
+  /** Its body is malformed. */
+  refuse(status: AnswerStatus): void {
+    this.#abort(new SignalboxError(status === 413 ? 'CLIENT_BUFFER' : 'CLIENT_PROTOCOL', 'the body is malformed'))
   }
 
   /** A WebSocket stands, and is counted as a session by who reports it; this is what ends it from now on. */
@@ -449,7 +461,9 @@ export class Exchange implements SessionHandle, Reported {
     this.#status = status
     // A client that waits for a go-ahead may never send its body: what came next on the connection would be ambiguous.
     const waiting = head.expectsContinue && !this.#continued && !this.#body.complete
-    const sink = client.respond({ status, message, fields: responseFields(response.rawHeaders), last: last() || waiting, bodiless })
+    const ending = last() || waiting
+    if (ending) this.#options.closing()
+    const sink = client.respond({ status, message, fields: responseFields(response.rawHeaders), last: ending, bodiless })
     const leg = services.counters.leg('http', this.#bridgedTo ?? '')
     const ended = new Promise<void>((resolve) => {
       response.on('data', (chunk: Buffer) => {
@@ -528,7 +542,9 @@ export class Exchange implements SessionHandle, Reported {
     const bodiless = client.raw.method === 'HEAD'
     this.#status = status
     const waiting = this.#head?.expectsContinue === true && !this.#continued
-    const sink = client.respond({ status, message: STATUS_CODES[status] ?? '', fields, last: last || waiting || this.#options.last(), bodiless })
+    const ending = last || waiting || this.#options.last()
+    if (ending) this.#options.closing()
+    const sink = client.respond({ status, message: STATUS_CODES[status] ?? '', fields, last: ending, bodiless })
     if (!bodiless) sink.write(body)
     if (!bodiless || client.raw.version !== '2') client.finish([])
   }

@@ -26,6 +26,7 @@ export class HttpService {
   readonly #shared: Pools
   readonly #server: Server
   readonly #connections = new WeakMap<Duplex, HttpConnection>()
+  readonly #open = new Set<HttpConnection>()
   #draining = false
 
   /** @throws Error for a route whose pattern RE2 doesn't take */
@@ -39,22 +40,25 @@ export class HttpService {
 
   /** Serves a connection of which nothing was read yet. Resolves when it is closed, never rejects. */
   serve(connection: AcceptedConnection): Promise<void> {
-    return new HttpConnection(connection, {
+    const served = new HttpConnection(connection, {
       listener: this.#listener,
       services: this.#services,
       rules: this.#rules,
       shared: this.#shared,
-      serveHttp1: (socket, served) => {
+      serveHttp1: (socket) => {
         this.#connections.set(socket, served)
         this.#server.emit('connection', socket)
       },
       draining: () => this.#draining,
-    }).run()
+    })
+    this.#open.add(served)
+    return served.run().finally(() => this.#open.delete(served))
   }
 
-  /** From now on connections end with their requests. */
+  /** From now on connections end with their requests, and those without one at once. */
   drain(): void {
     this.#draining = true
+    for (const connection of this.#open) connection.end('shutdown')
   }
 
   #http1(): Server {

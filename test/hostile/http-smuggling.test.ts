@@ -1,0 +1,203 @@
+/**
+ * Ambiguous requests, sent raw. Whatever the proxy makes of one, the backend records what it received: never more than one
+ * request, and never another than the one whose head came first.
+ */
+import assert from 'node:assert/strict'
+import { connect as connectTls } from 'node:tls'
+import { connect as connectHttp2 } from 'node:http2'
+import { connect } from 'node:net'
+import { after, before, describe, it } from 'node:test'
+import { HttpBackend } from '../support/http-backend.ts'
+import { startHttpRig } from '../support/http-rig.ts'
+import type { HttpRig } from '../support/http-rig.ts'
+
+/** What an attacker would like a backend to take for a request of its own. */
+const HIDDEN = 'GET /hidden HTTP/1.1\r\nHost: victim\r\n\r\n'
+const POST = 'POST /seen HTTP/1.1\r\nHost: proxy\r\n'
+
+const REFUSED: readonly (readonly [string, string, string?])[] = [
+  ['a length beside a transfer coding (CL.TE)', `${POST}Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['a transfer coding beside a length (TE.CL)', `${POST}Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n28\r\n${HIDDEN}\r\n0\r\n\r\n`],
+  ['two transfer codings (TE.TE)', `${POST}Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['the same coding twice', `${POST}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['a list of codings', `${POST}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['chunked, but not last', `${POST}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['an unknown coding', `${POST}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['a coding in quotes', `${POST}Transfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['a vertical tab in front of the coding', `${POST}Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['a coding on a folded line', `${POST}Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['a space before the colon of the coding', `${POST}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['a coding in HTTP/1.0', `POST /seen HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['two lengths that differ (CL.CL)', `${POST}Content-Length: 0\r\nContent-Length: 40\r\n\r\n${HIDDEN}`],
+  ['two lengths that agree', `${POST}Content-Length: 0\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a list of lengths', `${POST}Content-Length: 0, 0\r\n\r\n${HIDDEN}`],
+  ['a length with a sign', `${POST}Content-Length: +0\r\n\r\n${HIDDEN}`],
+  ['a negative length', `${POST}Content-Length: -1\r\n\r\n${HIDDEN}`],
+  ['a length in hexadecimal', `${POST}Content-Length: 0x0\r\n\r\n${HIDDEN}`],
+  ['a length beyond all numbers', `${POST}Content-Length: 99999999999999999999999\r\n\r\n${HIDDEN}`],
+  ['a space before the colon of the length', `${POST}Content-Length : 0\r\n\r\n${HIDDEN}`],
+  ['a folded line', `${POST}X-A: b\r\n c\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a bare line feed behind a field', `${POST}X-A: b\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['bare line feeds throughout', `POST /seen HTTP/1.1\nHost: proxy\nContent-Length: 0\n\n${HIDDEN}`],
+  ['a bare carriage return in a field', `${POST}X-A: b\rContent-Length: 40\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a NUL in a field', `${POST}X-A: b\0\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a field without a colon', `${POST}X-A\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a field without a name', `${POST}: b\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a space at the start of the first field', `POST /seen HTTP/1.1\r\n Host: proxy\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['no host', `POST /seen HTTP/1.1\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['two hosts', `${POST}Host: victim\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a host with a path', `POST /seen HTTP/1.1\r\nHost: proxy/x\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a target of another host', `POST http://victim/seen HTTP/1.1\r\nHost: proxy\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a target with user information', `POST http://a@proxy/seen HTTP/1.1\r\nHost: proxy\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a target without a slash', `POST seen HTTP/1.1\r\nHost: proxy\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a space in the target', `POST /seen /x HTTP/1.1\r\nHost: proxy\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a fragment in the target', `POST /seen#x HTTP/1.1\r\nHost: proxy\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['an unknown version', `POST /seen HTTP/1.2\r\nHost: proxy\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['HTTP/0.9', `GET /seen\r\n${HIDDEN}`],
+  ['the preface of HTTP/2 in the clear', `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n${HIDDEN}`],
+  ['a second authorization', `${POST}Authorization: Basic YTph\r\nAuthorization: Basic Yjpi\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a head above the limit', `${POST}X-A: ${'a'.repeat(70_000)}\r\nContent-Length: 0\r\n\r\n${HIDDEN}`, '431'],
+  ['TRACE', `TRACE /seen HTTP/1.1\r\nHost: proxy\r\n\r\n`, '405'],
+  ['CONNECT', `CONNECT victim:80 HTTP/1.1\r\nHost: victim:80\r\n\r\n${HIDDEN}`, '405'],
+]
+
+/** The body breaks only after the head was let through: a backend may have seen the request begin, but no other one. */
+const BROKEN: readonly (readonly [string, string])[] = [
+  ['a chunk size beyond all numbers', `${POST}Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\n${HIDDEN}`],
+  ['a chunk size that is none', `${POST}Transfer-Encoding: chunked\r\n\r\n0x0\r\n\r\n${HIDDEN}`],
+  ['a negative chunk size', `${POST}Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n${HIDDEN}`],
+  ['a chunk that is longer than it says', `${POST}Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n${HIDDEN}`],
+  ['a bare line feed behind a chunk size', `${POST}Transfer-Encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n${HIDDEN}`],
+  ['a bare line feed behind a chunk', `${POST}Transfer-Encoding: chunked\r\n\r\n1\r\na\n0\r\n\r\n${HIDDEN}`],
+  ['endless chunk extensions', `${POST}Transfer-Encoding: chunked\r\n\r\n1;${'a'.repeat(40_000)}\r\na\r\n0\r\n\r\n${HIDDEN}`],
+  ['a length among the trailers', `${POST}Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nContent-Length: 40\r\n\r\n${HIDDEN}`],
+  ['a bare line feed in a chunk extension', `${POST}Transfer-Encoding: chunked\r\n\r\n1;a\nb\r\na\r\n0\r\n\r\n${HIDDEN}`],
+]
+
+/** Taken, and seen by the backend as exactly this one request. */
+const TAKEN: readonly (readonly [string, string, { readonly method?: string; readonly url?: string; readonly body?: string }])[] = [
+  ['a body that looks like a request', `${POST}Connection: close\r\nContent-Length: ${HIDDEN.length}\r\n\r\n${HIDDEN}`, { body: HIDDEN }],
+  ['chunks that look like a request', `${POST}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n${HIDDEN.length.toString(16)}\r\n${HIDDEN}\r\n0\r\n\r\n`, { body: HIDDEN }],
+  ['a chunk extension', `${POST}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n1;a=b\r\nx\r\n0\r\n\r\n`, { body: 'x' }],
+  ['Connection that names the length', `${POST}Connection: close, content-length\r\nContent-Length: ${HIDDEN.length}\r\n\r\n${HIDDEN}`, { body: HIDDEN }],
+  ['Connection that names the coding', `${POST}Connection: close, transfer-encoding\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n`, { body: 'x' }],
+  ['a GET with a body', `GET /seen HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\nContent-Length: ${HIDDEN.length}\r\n\r\n${HIDDEN}`, { method: 'GET', body: HIDDEN }],
+  ['a length that a bad field name carries', `${POST}Connection: close\r\nContent_Length: 40\r\nContent-Length: 0\r\n\r\n`, {}],
+  ['trailers that say what only a head may', `${POST}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nHost: victim\r\nX-Forwarded-For: 6.6.6.6\r\nAuthorization: Basic YTph\r\n\r\n`, { body: 'x' }],
+  ['an upgrade to HTTP/2', `${POST}Connection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\nContent-Length: 0\r\n\r\n`, {}],
+  ['a WebSocket with a body', `${POST}Connection: close, Upgrade\r\nUpgrade: websocket\r\nContent-Length: ${HIDDEN.length}\r\n\r\n${HIDDEN}`, { body: HIDDEN }],
+  ['the same target in absolute form', `POST http://proxy/seen HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, {}],
+]
+
+describe('an ambiguous request', () => {
+  let backend: HttpBackend
+  let rig: HttpRig
+  let raw = ''
+
+  before(async () => {
+    backend = await HttpBackend.start('backend')
+    backend.server.on('connection', (socket) => socket.on('data', (chunk: Buffer) => (raw += chunk.toString('latin1'))))
+    rig = await startHttpRig({ destinations: { old: { port: backend.port }, new: { port: backend.port } }, routes: [{ match: '**', destination: 'new' }], tables: { server: { threads: 1 } } })
+  })
+  after(async () => {
+    await (rig as HttpRig | undefined)?.[Symbol.asyncDispose]()
+    await (backend as HttpBackend | undefined)?.[Symbol.asyncDispose]()
+  })
+
+  /** What comes back until the proxy closes the connection. */
+  function send(bytes: string, secure = false): Promise<string> {
+    backend.requests.length = 0
+    raw = ''
+    return new Promise((resolve, reject) => {
+      const socket = secure ? connectTls({ port: rig.tls, host: '127.0.0.1', servername: 'localhost', ca: rig.authority.cert }) : connect(rig.plain, '127.0.0.1')
+      let said = ''
+      socket.setTimeout(15_000, () => socket.destroy(new Error(`the connection stayed open: ${said}`)))
+      socket.on('data', (chunk: Buffer) => (said += chunk.toString('latin1')))
+      let failure: Error | undefined
+      socket.on('error', (error) => (failure = error))
+      socket.on('close', () => {
+        if (said === '' && failure !== undefined && !/ECONNRESET|EPIPE/.test(failure.message)) reject(failure)
+        else resolve(said)
+      })
+      socket.write(Buffer.from(bytes, 'latin1'))
+    })
+  }
+
+  /** Heads that arrived, however the backend understood them. */
+  const heads = (): number => raw.match(/ HTTP\/1\.1\r\n/g)?.length ?? 0
+
+  for (const secure of [false, true]) {
+    describe(secure ? 'over TLS' : 'in the clear', () => {
+      for (const [title, bytes, status = '400'] of REFUSED) {
+        it(`with ${title} is refused`, async () => {
+          const said = await send(bytes, secure)
+          assert.match(said, new RegExp(`^HTTP/1\\.1 ${status} `))
+          assert.equal(said.match(/HTTP\/1\.1 /g)?.length, 1)
+          assert.equal(raw, '')
+        })
+      }
+
+      for (const [title, bytes] of BROKEN) {
+        it(`with ${title} brings no second one`, async () => {
+          const said = await send(bytes, secure)
+          assert.ok(!said.startsWith('HTTP/1.1 2'), said)
+          assert.ok(heads() <= 1)
+          assert.deepEqual(backend.requests, [])
+        })
+      }
+
+      for (const [title, bytes, { method = 'POST', url = '/seen', body = '' }] of TAKEN) {
+        it(`with ${title} is one request`, async () => {
+          assert.match(await send(bytes, secure), /^HTTP\/1\.1 200 /)
+          // What looks like a request in a body is one only to those who look at the bytes alone.
+          assert.equal(heads() - (body === HIDDEN ? 1 : 0), 1)
+          assert.deepEqual(
+            backend.requests.map((request) => ({ method: request.method, url: request.url, body: request.body.toString() })),
+            [{ method, url, body }],
+          )
+          assert.deepEqual(backend.last.trailers, [])
+        })
+      }
+    })
+  }
+
+  it('over HTTP/2 is refused, or arrives as the one that it is', async () => {
+    const ask = (headers: Record<string, string | string[]>, body = ''): Promise<number | string> =>
+      new Promise((resolve) => {
+        backend.requests.length = 0
+        raw = ''
+        const session = connectHttp2(`https://localhost:${rig.tls}`, { ca: rig.authority.cert })
+        const done = (result: number | string): void => {
+          resolve(result)
+          session.destroy()
+        }
+        session.on('error', (error) => done(error.message))
+        try {
+          const stream = session.request({ ':method': 'POST', ':path': '/seen', ...headers })
+          stream.on('response', ({ ':status': status }) => {
+            stream.resume()
+            stream.on('end', () => done(status ?? 0))
+          })
+          stream.on('error', (error) => done(error.message))
+          stream.end(body)
+        } catch (error) {
+          done(String(error))
+        }
+      })
+    for (const headers of [
+      { ':path': '/seen HTTP/1.1\r\nHost: x\r\n\r\nGET /hidden' },
+      { ':path': 'seen' },
+      { ':path': '/a b' },
+      { ':method': 'GET /hidden' },
+      { ':authority': 'proxy', host: 'victim' },
+      { ':authority': 'proxy/x' },
+      { 'content-length': '3' },
+      { authorization: ['Basic YTph', 'Basic Yjpi'] },
+    ]) {
+      assert.notEqual(await ask(headers, 'body'), 200, JSON.stringify(headers))
+      assert.ok(heads() <= 1 && !raw.includes('/hidden'), JSON.stringify(headers))
+    }
+    assert.equal(await ask({}, HIDDEN), 200)
+    assert.deepEqual(backend.requests.map(({ method, url, body }) => ({ method, url, body: body.toString() })), [{ method: 'POST', url: '/seen', body: HIDDEN }])
+  })
+})
