@@ -76,8 +76,6 @@ const RELOAD_DEADLINE_MS = 120_000
 const ASK_MS = 2_000
 /** Codes after which nobody knows whether the write has happened. */
 const MAYBE_WRITTEN: ReadonlySet<string> = new Set(['SOURCE_TIMEOUT', 'SOURCE_UNAVAILABLE', 'SOURCE_NOT_REPLICATED', 'ACTOR_DEADLINE'])
-/** Times that a shared file is written when peers keep coming before us. */
-const SHARED_WRITES = 5
 /** Over what the fleet waits for acknowledgements. */
 const FLEET_MARGIN_MS = 1_000
 
@@ -240,30 +238,15 @@ export class PrimaryOperations implements Operations {
       },
       hold: (identifier, id, ms) => fleet.ask({ type: 'hold', identifier, id, ms }, this.#fleetDeadline),
       write: async (identifier, destination, ms) => {
-        await this.#writeShared(() => mapping.ask({ type: 'put', identifier, destination }, ms))
+        await mapping.ask({ type: 'put', identifier, destination }, ms)
       },
       exchange: (identifier, { from, to }) => {
         const change = { type: 'exchange', identifier, from: from ?? null, to: to ?? null } as const
-        return this.#writeShared(() => mapping.ask(change, WRITE_DEADLINE_MS))
+        return mapping.ask(change, WRITE_DEADLINE_MS)
       },
       invalidate: (identifier) => this.#changed([identifier]),
       kick: (identifier, except) => fleet.ask({ type: 'kick', identifier, ...(except === undefined ? {} : { except }) }, this.#fleetDeadline),
       release: (identifier, id) => fleet.ask({ type: 'release', identifier, id }, this.#fleetDeadline),
-    }
-  }
-
-  /** Where instances share a file, a peer may have written it a moment ago: then it is read again, and written after all. */
-  async #writeShared<A>(write: () => Promise<A>): Promise<A> {
-    for (let triesLeft = SHARED_WRITES; ; triesLeft--) {
-      try {
-        return await write()
-      } catch (thrown) {
-        const error = asSignalboxError(thrown)
-        const again = error.code === 'SOURCE_CONFLICT' && this.#options.config.mapping.file?.shared === true && triesLeft > 1
-        if (!again) throw error
-        const { invalidate } = await this.#options.mapping.ask({ type: 'reload' }, RELOAD_DEADLINE_MS)
-        await this.#options.fleet.ask({ type: 'local-change', changed: invalidate }, this.#fleetDeadline)
-      }
     }
   }
 

@@ -3,9 +3,9 @@
  * in nanoseconds. Change time is what an editor that restores the modification time cannot restore; a chmod therefore
  * counts as a change too, which costs a reload.
  */
-import { fstatSync, statSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import type { BigIntStats } from 'node:fs'
-import { stat } from 'node:fs/promises'
+import { open, stat } from 'node:fs/promises'
 
 /** Compared as a whole. */
 export type Fingerprint = string
@@ -18,10 +18,34 @@ export function fingerprintOf(descriptor: number): Fingerprint {
   return fingerprint(fstatSync(descriptor, { bigint: true }))
 }
 
+/** Opening makes a network file system ask the server; a mere stat may tell what was true seconds ago. */
+const LOOK = constants.O_RDONLY | constants.O_NONBLOCK
+
 /** "missing" when there is no such file; other failures throw. */
 export function fingerprintAtSync(path: string): Fingerprint {
-  const stats = statSync(path, { bigint: true, throwIfNoEntry: false })
-  return stats === undefined ? 'missing' : fingerprint(stats)
+  let descriptor: number
+  try {
+    descriptor = openSync(path, LOOK)
+  } catch (error) {
+    if (isMissing(error)) return 'missing'
+    throw error
+  }
+  try {
+    return fingerprintOf(descriptor)
+  } finally {
+    closeSync(descriptor)
+  }
+}
+
+/** The same, with promises. */
+export async function openedFingerprint(path: string): Promise<Fingerprint> {
+  try {
+    await using handle = await open(path, LOOK)
+    return fingerprint(await handle.stat({ bigint: true }))
+  } catch (error) {
+    if (isMissing(error)) return 'missing'
+    throw error
+  }
 }
 
 /** "missing" when there is no such file; other failures reject. */
@@ -29,7 +53,11 @@ export async function fingerprintAt(path: string): Promise<Fingerprint> {
   try {
     return fingerprint(await stat(path, { bigint: true }))
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return 'missing'
+    if (isMissing(error)) return 'missing'
     throw error
   }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
 }

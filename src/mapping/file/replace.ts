@@ -4,13 +4,16 @@
  * replaced. Runs in the thread.
  *
  * Whether the file was changed by somebody else is looked at right before the rename. POSIX has no rename that depends
- * on it, so a change in the microseconds between the two is overwritten.
+ * on it, so a change in the microseconds between the two is overwritten. Instances that share the file write it under a lock
+ * (lock.ts), so that this is left to people with editors alone.
  */
 import { closeSync, constants, fchmodSync, fchownSync, fstatSync, fsyncSync, openSync, renameSync, rmSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { SignalboxError } from '../../errors.ts'
 import { fingerprintAtSync, fingerprintOf } from './fingerprint.ts'
 import type { Fingerprint } from './fingerprint.ts'
+import { isHeld } from './lock.ts'
+import type { Held } from './lock.ts'
 
 export interface Replacement {
   /** The file itself, symbolic links resolved. */
@@ -19,6 +22,8 @@ export interface Replacement {
   readonly temporary: string
   /** The state that is replaced. */
   readonly expected: Fingerprint
+  /** The lock under which it is replaced, if the file is shared. */
+  readonly held?: Held
 }
 
 /**
@@ -56,7 +61,10 @@ export function replaceFile(what: Replacement, write: (descriptor: number) => vo
   }
 }
 
-function refuseConflict({ path, expected }: Replacement): void {
+function refuseConflict({ path, expected, held }: Replacement): void {
+  if (held !== undefined && !isHeld(held)) {
+    throw new SignalboxError('SOURCE_CONFLICT', `${path}: its lock was taken by another instance, because this one stood still`)
+  }
   if (fingerprintAtSync(path) === expected) return
   throw new SignalboxError('SOURCE_CONFLICT', `${path}: changed on disk since it was read; reload it first`)
 }

@@ -10,7 +10,7 @@ import { realpath, rm } from 'node:fs/promises'
 import { asSignalboxError, SignalboxError } from '../../errors.ts'
 import type { Clock } from '../../clock.ts'
 import type { FileMappingConfig } from '../../config/config.ts'
-import { MAPPING_OVERLAY } from '../../limits.ts'
+import { MAPPING_OVERLAY, SHARED_TRIES } from '../../limits.ts'
 import { MemoryLeases } from '../lease.ts'
 import type { LeaseHolder, Leases } from '../lease.ts'
 import type {
@@ -29,11 +29,13 @@ import { Current } from './current.ts'
 import { invalidation } from './difference.ts'
 import { exportMappings } from './export.ts'
 import type { ExportOptions } from './export.ts'
-import { fingerprintAt } from './fingerprint.ts'
+import { fingerprintAt, openedFingerprint } from './fingerprint.ts'
 import type { Fingerprint } from './fingerprint.ts'
 import { Jobs } from './jobs.ts'
 import { FileLeases } from './leases.ts'
 import type { Loaded, LoadTask } from './load.ts'
+import { FileLock } from './lock.ts'
+import type { Held } from './lock.ts'
 import type { Replacement } from './replace.ts'
 import type { CompareTask, Imported } from './rewrite.ts'
 import { spool } from './spool.ts'
@@ -102,6 +104,11 @@ export class FileSource implements MappingSource {
   #rules: SourceRules
   #destinations: ReadonlySet<string>
   readonly #leases: Leases
+  /** Between instances that share the file. */
+  readonly #lock: FileLock | undefined
+  /** A write waits for the lock; what is read again meanwhile is awaited before it begins. */
+  #awaitingLock = false
+  #readAside: Promise<unknown> = Promise.resolve()
   readonly #jobs = new Jobs<Write>((writes) => this.#commitGroup(writes))
   readonly #current: Current
   #fingerprint: Fingerprint
@@ -124,6 +131,7 @@ export class FileSource implements MappingSource {
     this.threads = threads
     // A file of one instance has one writer, who needs to tell nobody.
     this.#leases = options.config.shared ? new FileLeases(() => this.#target(), options.clock) : new MemoryLeases(options.clock)
+    this.#lock = options.config.shared ? new FileLock(() => this.#target(), options.clock) : undefined
     this.#current = new Current(loaded.table)
     this.#fingerprint = loaded.fingerprint
     this.#comments = loaded.comments
@@ -196,6 +204,8 @@ export class FileSource implements MappingSource {
 
   async reload(): Promise<ReloadResult> {
     this.#refuseClosed()
+    // Peers have us read again what they wrote, and should not wait for a third one's import to let go of the lock.
+    if (this.#awaitingLock) return this.#reloadAside()
     return this.#jobs.exclusive(() => this.#reload())
   }
 
@@ -233,7 +243,7 @@ export class FileSource implements MappingSource {
     try {
       this.#refuseClosed()
       if (dryRun) return await this.#compareAll(spooled.path, mode)
-      return await this.#jobs.exclusive(() => this.#importAll(spooled.path, mode))
+      return await this.#jobs.exclusive(() => this.#alone((held) => this.#importAll(spooled.path, mode, held)))
     } finally {
       await rm(spooled.path, { force: true })
     }
@@ -278,15 +288,22 @@ export class FileSource implements MappingSource {
 
   async #commitGroup(writes: readonly Write[]): Promise<void> {
     try {
-      const stage = new Stage(this.#current)
-      const done = writes.filter((write) => this.#mayStill(write)).map(({ changes, expected, resolve }) => {
-        const counts = stage.add(changes, expected)
-        return () => resolve(counts)
+      const done = await this.#alone(async (held) => {
+        const stage = new Stage(this.#current)
+        const answers = writes.filter((write) => this.#mayStill(write)).map(({ changes, expected, resolve }) => {
+          const counts = stage.add(changes, expected)
+          return () => resolve(counts)
+        })
+        try {
+          await this.#commitStaged(stage.effective(), held)
+        } catch (error) {
+          throw await this.#afterFailure(error)
+        }
+        return answers
       })
-      await this.#commitStaged(stage.effective())
       for (const resolve of done) resolve()
     } catch (thrown) {
-      const error = await this.#afterFailure(thrown)
+      const error = asSignalboxError(thrown, 'SOURCE_WRITE')
       for (const { reject } of writes) reject(error)
     }
   }
@@ -301,8 +318,53 @@ export class FileSource implements MappingSource {
     return true
   }
 
-  async #commitStaged(staged: Changes): Promise<void> {
-    const replacement = await this.#replacement()
+  /**
+   * Has `write` done while no other instance writes. Where the file is shared, what others have written is taken over first, and
+   * again when somebody who knows no lock comes between.
+   */
+  async #alone<Result>(write: (held: Held | undefined) => Promise<Result>): Promise<Result> {
+    const lock = this.#lock
+    if (lock === undefined) return write(undefined)
+    this.#awaitingLock = true
+    try {
+      return await lock.hold(async (held) => {
+        this.#awaitingLock = false
+        await this.#readAside
+        for (let triesLeft = SHARED_TRIES; ; triesLeft--) {
+          await this.#catchUp()
+          try {
+            return await write(held)
+          } catch (error) {
+            if (!(error instanceof SignalboxError) || error.code !== 'SOURCE_CONFLICT' || triesLeft <= 1) throw error
+          }
+        }
+      })
+    } finally {
+      this.#awaitingLock = false
+    }
+  }
+
+  /** Reads what others have written, and reports it. Rejects with SOURCE_CONFLICT when it can't be read. */
+  async #catchUp(): Promise<void> {
+    const path = await this.#target()
+    if ((await openedFingerprint(path)) === this.#fingerprint) return
+    try {
+      const { added, changed, removed, invalidate } = await this.#reload()
+      if (added + changed + removed > 0) this.#report(invalidate)
+    } catch (cause) {
+      const { message } = asSignalboxError(cause)
+      throw new SignalboxError('SOURCE_CONFLICT', `changed on disk since it was read, and can't be read again: ${message}`, { cause })
+    }
+  }
+
+  #reloadAside(): Promise<ReloadResult> {
+    const reload = this.#readAside.then(() => this.#reload())
+    this.#readAside = reload.catch(() => undefined)
+    return reload
+  }
+
+  async #commitStaged(staged: Changes, held: Held | undefined): Promise<void> {
+    const replacement = await this.#replacement(held)
     if (staged.size === 0) return
     await this.#order()
     const table = this.#current.table.data
@@ -326,12 +388,12 @@ export class FileSource implements MappingSource {
   }
 
   /** Rejects with SOURCE_CONFLICT when somebody else has changed the file. */
-  async #replacement(): Promise<Replacement> {
+  async #replacement(held: Held | undefined): Promise<Replacement> {
     const path = await this.#target()
-    if ((await fingerprintAt(path)) !== this.#fingerprint) {
+    if ((await openedFingerprint(path)) !== this.#fingerprint) {
       throw new SignalboxError('SOURCE_CONFLICT', `${path}: changed on disk since it was read; reload it first`)
     }
-    return { path, temporary: temporaryFor(path), expected: this.#fingerprint }
+    return { path, temporary: temporaryFor(path), expected: this.#fingerprint, ...(held === undefined ? {} : { held }) }
   }
 
   #written(fingerprint: Fingerprint): void {
@@ -401,8 +463,8 @@ export class FileSource implements MappingSource {
     return { spool: path, mode, table, changes: this.#current.changes(), load: this.#loadTask }
   }
 
-  async #importAll(path: string, mode: 'merge' | 'replace'): Promise<ImportResult> {
-    const replacement = await this.#replacement()
+  async #importAll(path: string, mode: 'merge' | 'replace', held: Held | undefined): Promise<ImportResult> {
+    const replacement = await this.#replacement(held)
     await this.#order()
     const task = { replacement, ...this.#against(path, mode) }
     try {

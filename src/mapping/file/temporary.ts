@@ -28,7 +28,8 @@ export async function removeLeftovers(path: string): Promise<void> {
   }
 }
 
-function runs(pid: number): boolean {
+/** Whether this host has a process of that number. */
+export function runs(pid: number): boolean {
   try {
     process.kill(pid, 0)
     return true

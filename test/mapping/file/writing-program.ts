@@ -6,10 +6,10 @@ import { systemClock } from '../../../src/clock.ts'
 import { SignalboxError } from '../../../src/errors.ts'
 import { openFileSource } from '../../../src/mapping/file/source.ts'
 
-const [path = '', what = ''] = process.argv.slice(2)
+const [path = '', what = '', shared = ''] = process.argv.slice(2)
 
 const source = await openFileSource({
-  config: { path, watch: false, shared: false },
+  config: { path, watch: false, shared: shared === 'shared' },
   normalize: 'none',
   destinations: ['legacy', 'stalwart'],
   clock: systemClock,
