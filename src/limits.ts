@@ -181,9 +181,8 @@ export const WORKER_PING_MS = 1_000
 /** First and longest pause before a worker that died young is started again. */
 export const RESPAWN_MIN_MS = 100
 export const RESPAWN_MAX_MS = 10_000
-/** Deaths within DEATHS_WINDOW_MS of the start, without one worker ever ready, that end the instance. */
+/** Deaths without one worker ever ready that end the instance. */
 export const DEATHS_AT_START = 5
-export const DEATHS_WINDOW_MS = 10_000
 
 // Service manager
 /** How long systemd may take to read one message; then it is given up. */

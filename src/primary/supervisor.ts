@@ -15,13 +15,14 @@ import type { ConnectionEnvelope, Settings, StartEnvelope, ToPrimary, ToWorker }
 import { asSignalboxError, impossible, SignalboxError } from '../errors.ts'
 import {
   DEATHS_AT_START,
-  DEATHS_WINDOW_MS,
   RESPAWN_MAX_MS,
   RESPAWN_MIN_MS,
   WORKER_PING_MS,
   WORKER_STALL_MS,
+  WORKER_START_MS,
 } from '../limits.ts'
 import type { WorkerMessage } from '../worker/messages.ts'
+import { Vigil } from './vigil.ts'
 import { nextStep } from './rotation.ts'
 
 /** From a worker's channel: it must be told of every change from now on. */
@@ -117,9 +118,6 @@ interface Station {
   readonly process: ClusterWorker
   readonly since: number
   state: 'starting' | 'ready' | 'draining'
-  /** Clock time of the last sign of life. */
-  heard: number
-  killed: boolean
   /** It is to be replaced. */
   outdated: boolean
 }
@@ -139,7 +137,7 @@ const KILL_AFTER_MS = 2_000
 export class Supervisor implements Behaviour<SupervisorMessage> {
   readonly #options: SupervisorOptions
   readonly #stations = new Map<number, Station>()
-  readonly #startedAt: number
+  readonly #vigil: Vigil
   #everReady = false
   #deaths = 0
   #wanted: number
@@ -155,7 +153,7 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
 
   constructor(options: SupervisorOptions) {
     this.#options = options
-    this.#startedAt = options.clock.now()
+    this.#vigil = new Vigil(options.clock)
     this.#wanted = options.threads
   }
 
@@ -206,10 +204,10 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
     return [...this.#stations.values()].filter(({ state }) => state === 'ready').length
   }
 
-  /** At least one worker's event loop turns, as far as can be known: one that drains is asked no more. */
+  /** At least one worker that takes connections has shown that its event loop turns; at the end, which has its own deadline, none is asked. */
   get alive(): boolean {
-    const since = this.#options.clock.now() - WORKER_STALL_MS
-    return [...this.#stations.values()].some(({ state, heard }) => state === 'draining' || (state === 'ready' && heard >= since))
+    if (this.#stopping !== undefined) return true
+    return [...this.#stations].some(([worker, { state }]) => state === 'ready' && this.#vigil.awake(worker))
   }
 
   /** Kills every worker at once. */
@@ -241,9 +239,9 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
       sendConnection: (envelope, socket, failed) => sendConnection(child, envelope, socket, failed),
       sendSettings: (settings) => void post(child, { t: 'settings', settings }),
     }
-    const now = clock.now()
-    const station: Station = { handle, process: child, since: now, state: 'starting', heard: now, killed: false, outdated: false }
+    const station: Station = { handle, process: child, since: clock.now(), state: 'starting', outdated: false }
     this.#stations.set(worker, station)
+    this.#vigil.began(worker)
     observer.starting(handle)
     child.on('message', (envelope: ToPrimary) => {
       switch (envelope.t) {
@@ -302,7 +300,7 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
     const station = this.#stations.get(worker)
     if (station === undefined || station.state !== 'starting') return
     station.state = 'ready'
-    station.heard = this.#options.clock.now()
+    this.#vigil.heard(worker)
     this.#everReady = true
     this.#options.observer.ready(station.handle)
     this.#advance()
@@ -365,34 +363,39 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
     const station = this.#stations.get(worker)
     if (station === undefined) return
     this.#stations.delete(worker)
+    const started = this.#vigil.started(worker)
+    this.#vigil.gone(worker)
     const expected = station.state === 'draining'
     const { clock, observer, self } = this.#options
     observer.gone(station.handle, { code, signal, expected })
     if (this.#stopping !== undefined) return this.#settle()
     if (expected || this.#ended) return
     this.#deaths++
-    if (!this.#everReady && this.#deaths >= DEATHS_AT_START && clock.now() - this.#startedAt < DEATHS_WINDOW_MS) {
+    if (!this.#everReady && this.#deaths >= DEATHS_AT_START) {
       return observer.giveUp(`${this.#deaths} workers died before one was ready`)
     }
-    const young = clock.now() - station.since < GROWN_UP_MS
+    const young = !started || clock.now() - station.since < GROWN_UP_MS
     this.#pause = young ? Math.min(this.#pause * 2, RESPAWN_MAX_MS) : RESPAWN_MIN_MS
     this.#putOff++
     clock.after(young ? this.#pause / 2 : 0, () => self({ type: 'respawn' }), { keepAlive: true })
   }
 
   #ping(): void {
-    const { clock, observer } = this.#options
-    for (const station of this.#stations.values()) {
-      const silent = clock.now() - station.heard
-      if (silent > WORKER_STALL_MS && !station.killed) {
-        station.killed = true
-        observer.stalled(station.handle, silent)
-        station.process.process.kill('SIGKILL')
+    const { observer } = this.#options
+    for (const { worker, silent, started } of this.#vigil.round()) {
+      const station = this.#stations.get(worker)
+      if (station === undefined) continue
+      observer.stalled(station.handle, silent)
+      if (!started) {
+        const reason = `a worker gave no sign of life within ${WORKER_START_MS / 1_000} seconds of its start`
+        if (!this.#everReady) return observer.giveUp(reason)
+        this.#endRoll(reason)
       }
-      station.handle.control.ask({ type: 'ping' }, WORKER_STALL_MS).then(
-        () => {
-          station.heard = clock.now()
-        },
+      station.process.process.kill('SIGKILL')
+    }
+    for (const [worker, { handle }] of this.#stations) {
+      handle.control.ask({ type: 'ping' }, WORKER_STALL_MS).then(
+        () => this.#vigil.heard(worker),
         // Silence is what the next round looks at.
         () => {},
       )
