@@ -310,6 +310,11 @@ export class BusMember {
     return this.#sendSign(this.#handshake.hello(), this.#options.cluster.ackTimeout)
   }
 
+  /** What the others know of us has changed: tells them now rather than when the next heartbeat makes them ask. */
+  announce(): void {
+    if (this.#phase === 'joined') this.#helloAgain()
+  }
+
   #helloAgain(): void {
     this.#hello().catch((error: unknown) => this.#options.told.failed('hello', asSignalboxError(error, 'BUS_DOWN')))
   }

@@ -100,7 +100,8 @@ export class Health implements Behaviour<HealthMessage> {
     this.#server = server
     const before = this.#breakers
     this.#breakers = new Map(destinations.map((name) => [name, (changed.has(name) ? undefined : before.get(name)) ?? closed()]))
-    for (const name of changed) if (this.#breakers.has(name)) this.#publish(name)
+    // Of one that comes back the workers may still think as they did when it went.
+    for (const name of destinations) if (changed.has(name) || !before.has(name)) this.#publish(name)
   }
 
   receive(message: HealthMessage, reply: Reply): void {

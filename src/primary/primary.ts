@@ -622,7 +622,7 @@ export class Primary {
   }
 
   /** What follows from a reload that is in force: begun in the same turn. */
-  async #reloaded({ config, roll }: Plan): Promise<Outcome> {
+  async #reloaded({ config, destinations, roll }: Plan): Promise<Outcome> {
     const { invalidate, outcome, fallback } = this.#underway
     this.#fallback = fallback
     for (const { worker } of this.#workers.values()) this.#tlsVersions.set(worker, this.#tls.version)
@@ -638,6 +638,7 @@ export class Primary {
       const { cert, key } = defaultKeyPair(this.#tls.config, this.#fallback, config.admin.certificate)
       this.#management.secure({ cert, key })
     }
+    if (destinations.added.length + destinations.removed.length > 0) this.#bus?.announce()
     this.#warnOfDescriptors()
     if (this.#source !== undefined) await this.#warnOfMissingLegs(this.#source)
     const confirmed = (await outcome) ?? { workers: 0, workersExpected: 0 }

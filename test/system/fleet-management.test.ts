@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
-import { stringify } from 'smol-toml'
+import { parse, stringify } from 'smol-toml'
 import { systemClock } from '../../src/clock.ts'
 import { makeAuthority } from '../support/certificates.ts'
 import { freePorts } from '../support/ports.ts'
@@ -97,5 +97,44 @@ describe('two instances on a bus, seen through the management API', () => {
     const afterwards = await a.admin.put('x@example.org', 'third')
     assert.deepEqual([afterwards.status, afterwards.headers['signalbox-unconfirmed']], [200, undefined])
     await a.line((line) => line['event'] === 'audit' && line['change'] === 'fleet_forget' && line['outcome'] === 'ok')
+  })
+
+  it('tell of a destination that a reload brings: once all know it, accounts can be moved there', { skip: skipWithout('redis-server') }, async () => {
+    await using temporary = await makeTemporary('fleet')
+    await using redis = await RedisServer.start()
+    const boxes = await startInstances(temporary.path, redis, { a: ['one'], b: ['one'] })
+    const [a, b] = boxes
+    assert.ok(a !== undefined && b !== undefined)
+    try {
+      await until(async () => (await statesOf(a))['b'] === 'live' && (await statesOf(b))['a'] === 'live')
+      const add = async (box: Signalbox): Promise<void> => {
+        const config = parse(await readFile(box.path, 'utf8'))
+        const { destination } = config
+        assert.ok(typeof destination === 'object' && !Array.isArray(destination) && !(destination instanceof Date))
+        await writeFile(box.path, stringify({ ...config, destination: { ...destination, two: destination['one'] } }))
+        const answer = await box.admin.request('POST', '/config/reload')
+        assert.equal(answer.status, 200, answer.body)
+      }
+      await add(a)
+      // Its peer doesn't know it yet.
+      assert.equal((await a.admin.put('ann@example.com', 'two')).status, 409)
+      await add(b)
+      await until(async () => (await a.admin.put('ann@example.com', 'two')).status === 200)
+      const fleet = await a.admin.request('GET', '/fleet')
+      assert.partialDeepStrictEqual(fleet.json, { instances: [{ instance: 'a' }, { instance: 'b', digest_agrees: true }] })
+      const lookup = await b.admin.lookup('ann@example.com', { workers: 'all' })
+      assert.doesNotMatch(lookup.body, /"routed_to_default":true/)
+      assert.match(lookup.body, /"destination":"two"/)
+      // And without it on one of them: what is cached there goes to the default, with a warning, as after a restart.
+      const { destination, ...rest } = parse(await readFile(b.path, 'utf8'))
+      assert.ok(typeof destination === 'object' && !Array.isArray(destination) && !(destination instanceof Date))
+      await writeFile(b.path, stringify({ ...rest, destination: { one: destination['one'] } }))
+      assert.equal((await b.admin.request('POST', '/config/reload')).status, 200)
+      const without = await b.admin.lookup('ann@example.com', { workers: 'all' })
+      assert.doesNotMatch(without.body, /"destination":"two"|"routed_to_default":false/)
+      await b.line((line) => line['event'] === 'mapping_undeclared' && line['value'] === 'two')
+    } finally {
+      await Promise.all(boxes.map((box) => box.stop()))
+    }
   })
 })
