@@ -3,16 +3,15 @@
  * connection, a refusal) leaves little in doubt; the accounts that were not moved are written down for the next run. Moving
  * one that is there already is nothing, so the whole list again is always right too.
  */
-import { createReadStream } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
-import { createInterface } from 'node:readline'
+import { rm, writeFile } from 'node:fs/promises'
 import { SignalboxError } from '../errors.ts'
+import { readAccounts } from './account-list.ts'
 import { linesOf } from './client.ts'
 import type { Client } from './client.ts'
 import { createProgress } from './progress.ts'
 import type { Progress } from './progress.ts'
 import { showList } from './show.ts'
-import { askAndShow, refused, talk, warnUnconfirmed } from './talk.ts'
+import { askAndShow, objects, refused, talk, warnUnconfirmed } from './talk.ts'
 import type { Status, TalkOptions } from './talk.ts'
 import { interruptible, plain, write } from './terminal.ts'
 import type { Terminal } from './terminal.ts'
@@ -29,14 +28,36 @@ export interface CutoverOptions extends TalkOptions {
 
 /** Accounts of one request. */
 const BATCH = 1_000
+/** Why a run stopped that the instance didn't take on. */
+const REFUSED = 'refused'
+const REST = '.rest'
 
 export async function cutover(terminal: Terminal, accounts: readonly string[], options: CutoverOptions): Promise<Status> {
   const [only] = accounts
   if (only !== undefined && accounts.length === 1 && options.from === undefined) return cutoverOne(terminal, only, options)
   return talk(terminal, options, async (client) => {
-    const all = [...new Set([...accounts, ...(options.from === undefined ? [] : await readList(terminal, options.from))])]
+    const listed = options.from === undefined ? [] : await readList(terminal, client, options.from, options.to)
+    const all = [...new Set([...accounts, ...listed])]
     return interruptible((signal) => cutoverMany(terminal, client, all, { ...options, signal }))
   })
+}
+
+/** The accounts of a list. Where it is a mapping file, its own destinations are not where the accounts go: that is said. */
+async function readList(terminal: Terminal, client: Client, path: string, to: string): Promise<readonly string[]> {
+  let known: ReadonlySet<string> | undefined
+  const destinations = async (): Promise<ReadonlySet<string>> => (known ??= await destinationsOf(client))
+  const { accounts, mapped } = await readAccounts(terminal, path, destinations)
+  for (const [destination, lines] of mapped) {
+    if (destination === to) continue
+    await write(terminal.stderr, `signalbox: ${lines} ${lines === 1 ? 'line' : 'lines'} of ${path} ${lines === 1 ? 'names' : 'name'} ${plain(destination)}; all accounts go to ${plain(to)}\n`)
+  }
+  return accounts
+}
+
+async function destinationsOf(client: Client): Promise<ReadonlySet<string>> {
+  const { status, json, text } = await client.ask({ method: 'GET', path: '/destinations' })
+  if (status !== 200) throw new SignalboxError('CONFIG_INVALID', `the destinations can't be asked for: ${plain(text)}`)
+  return new Set(objects(json?.['destinations']).map(({ destination }) => String(destination)))
 }
 
 function cutoverOne(terminal: Terminal, identifier: string, options: CutoverOptions): Promise<Status> {
@@ -75,9 +96,14 @@ async function cutoverMany(terminal: Terminal, client: Client, accounts: readonl
     progress.end()
   }
   await write(terminal.stderr, `${outcome.done} of ${accounts.length} moved to ${plain(options.to)}${outcome.failed > 0 ? `, ${outcome.failed} failed` : ''}\n`)
-  if (stopped !== undefined) await write(terminal.stderr, `signalbox: ${plain(stopped)}\n`)
-  if (left.size === 0) return 0
-  await sayHowToGoOn(terminal, left, options)
+  // What was refused has been said.
+  if (stopped !== undefined && stopped !== REFUSED) await write(terminal.stderr, `signalbox: ${plain(stopped)}\n`)
+  if (left.size === 0) {
+    await forgetRest(options)
+    return 0
+  }
+  // Nothing was tried: what an earlier run has left stands.
+  if (stopped !== REFUSED || left.size < accounts.length) await sayHowToGoOn(terminal, left, options)
   return 1
 }
 
@@ -101,11 +127,10 @@ async function batch(terminal: Terminal, client: Client, accounts: readonly stri
   })
   if (!answer.ok) {
     await refused(terminal, options, answer.refused)
-    return 'refused'
+    return REFUSED
   }
-  // The answer names accounts as they are looked up; which of ours that is shows for certain when all have been answered.
-  const ours = new Map(accounts.map((account) => [account.toLowerCase(), account]))
-  const failed: string[] = []
+  // The answer names accounts as they are looked up: in lower case, where the instance makes no difference.
+  const ours = Map.groupBy(accounts, (account) => account.toLowerCase())
   let answered = 0
   let why: string | undefined
   for await (const line of linesOf(answer.stream)) {
@@ -119,25 +144,19 @@ async function batch(terminal: Terminal, client: Client, accounts: readonly stri
     const error = line['error']
     if (error === undefined) {
       outcome.done++
-      left.delete(left.has(identifier) ? identifier : (ours.get(identifier.toLowerCase()) ?? identifier))
-    } else {
-      outcome.failed++
-      failed.push(identifier)
-    }
+      const meant = ours.get(identifier.toLowerCase()) ?? []
+      if (!meant.includes(identifier) || !left.delete(identifier)) for (const account of meant) left.delete(account)
+    } else outcome.failed++
     progress.at(outcome.done + outcome.failed)
     if (options.json === true) await write(terminal.stdout, `${JSON.stringify(line)}\n`)
     else if (typeof error === 'string') await write(terminal.stderr, `${plain(identifier)}: ${plain(error)}\n`)
     await warnUnconfirmed(terminal, line)
   }
-  if (answered >= accounts.length) {
-    for (const account of accounts) left.delete(account)
-    for (const account of failed) left.add(account)
-  }
   return answered < accounts.length ? (why ?? 'the instance ended its answer before its time') : undefined
 }
 
 async function sayHowToGoOn(terminal: Terminal, left: ReadonlySet<string>, { to, from, rest }: CutoverOptions): Promise<void> {
-  const path = rest ?? (from === undefined || from === '-' ? undefined : `${from}.rest`)
+  const path = rest ?? restOf(from)
   if (path === undefined) {
     await write(terminal.stderr, 'To go on, run it again with the same list: accounts that have been moved are left as they are.\n')
     return
@@ -146,24 +165,14 @@ async function sayHowToGoOn(terminal: Terminal, left: ReadonlySet<string>, { to,
   await write(terminal.stderr, `Not moved: ${left.size}, listed in ${path}. To go on:\n  signalbox cutover --to ${to} --from ${path}\n`)
 }
 
-/** An account a line; blank lines and comments are passed over. Further fields of a mapping file are ignored. */
-async function readList(terminal: Terminal, path: string): Promise<string[]> {
-  const accounts: string[] = []
-  try {
-    const input = path === '-' ? terminal.stdin : createReadStream(path)
-    // An error of the stream is not readline's to tell.
-    const broken = new Promise<never>((_, reject) => input.once('error', reject))
-    const lines = createInterface({ input, crlfDelay: Infinity })
-    const read = (async () => {
-      for await (const line of lines) {
-        const [account = ''] = line.trim().split(/[ \t]/)
-        if (account !== '' && !account.startsWith('#')) accounts.push(account)
-      }
-    })()
-    await Promise.race([read, broken])
-  } catch (cause) {
-    throw new SignalboxError('CONFIG_INVALID', `${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
-  }
-  if (accounts.length === 0) throw new SignalboxError('CONFIG_INVALID', `${path} names no account`)
-  return accounts
+/** Beside the list; the rest of a rest is the same file. */
+function restOf(from: string | undefined): string | undefined {
+  if (from === undefined || from === '-') return undefined
+  return from.endsWith(REST) ? from : `${from}${REST}`
+}
+
+/** Nothing is left: what an earlier run of the same list has written down is done. */
+async function forgetRest({ from, rest }: CutoverOptions): Promise<void> {
+  const path = rest ?? restOf(from)
+  if (path !== undefined && path !== from) await rm(path, { force: true })
 }

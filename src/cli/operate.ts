@@ -2,9 +2,11 @@
  * The commands for operators of a running instance: their names, arguments, options and help. What they do is in files of
  * their own, loaded when one is called.
  */
-import { InvalidArgumentError, Option } from 'commander'
+import { Argument, InvalidArgumentError, Option } from 'commander'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
+import { parseDuration } from '../config/duration.ts'
+import { HOLD_MS } from '../limits.ts'
 import type { TalkOptions } from './talk.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -31,6 +33,17 @@ function talking(command: Command, examples: readonly string[]): Command {
 function natural(text: string): number {
   if (!/^[1-9][0-9]{0,8}$/.test(text)) throw new InvalidArgumentError('It must be a whole number from 1.')
   return Number(text)
+}
+
+function holdSeconds(text: string): number {
+  const seconds = natural(text)
+  if (seconds > HOLD_MS / 1000) throw new InvalidArgumentError(`It must be at most ${HOLD_MS / 1000}.`)
+  return seconds
+}
+
+function duration(text: string): string {
+  if (!parseDuration(text).ok) throw new InvalidArgumentError('It must be a duration such as 30s.')
+  return text
 }
 
 function addMapping(root: Command, terminal: Terminal, ended: (status: number) => void): void {
@@ -104,7 +117,7 @@ function addCutover(root: Command, terminal: Terminal, ended: (status: number) =
   ])
     .requiredOption('--to <destination>', 'where they go')
     .option('--from <file>', 'a list, an account a line; - is standard input')
-    .option('--hold <seconds>', 'how long logins of an account wait at most', natural)
+    .option('--hold <seconds>', 'how long logins of an account wait at most', holdSeconds)
     .option('--rest <file>', 'where accounts that were not moved are written (default: FILE.rest)')
     .action(async (accounts: string[], options: TalkOptions & { readonly to: string; readonly from?: string }, command: Command) => {
       if (accounts.length === 0 && options.from === undefined) command.error('error: no account: name some, or a list with --from')
@@ -130,7 +143,7 @@ function addLive(root: Command, terminal: Terminal, ended: (status: number) => v
     async (_: TalkOptions, command: Command) => ended(await (await live()).sessionsSummary(terminal, command.optsWithGlobals())),
   )
   talking(sessions.command('drain').description('end the sessions at a destination').argument('<destination>'), ['signalbox sessions drain old --over 30s'])
-    .option('--over <duration>', 'spread over this time, such as 30s')
+    .option('--over <duration>', 'spread over this time, such as 30s', duration)
     .action(async (destination: string, _: TalkOptions, command: Command) => {
       ended(await (await live()).sessionsDrain(terminal, destination, command.optsWithGlobals()))
     })
@@ -142,10 +155,10 @@ function addLive(root: Command, terminal: Terminal, ended: (status: number) => v
   talking(destinations.command('reset').description('forget the failures of a destination').argument('<destination>'), ['signalbox destinations reset old']).action(
     async (destination: string, _: TalkOptions, command: Command) => ended(await (await live()).destinationReset(terminal, destination, command.optsWithGlobals())),
   )
-  talking(destinations.command('state').description('take a destination out by hand, or in again').argument('<destination>').argument('<state>', 'up, drain or down'), [
+  talking(destinations.command('state').description('take a destination out by hand, or in again').argument('<destination>').addArgument(new Argument('<state>').choices(['up', 'drain', 'down'])), [
     'signalbox destinations state old drain',
   ])
-    .option('--over <duration>', 'with drain: end its sessions over this time, such as 30s')
+    .option('--over <duration>', 'with drain: end its sessions over this time, such as 30s', duration)
     .action(async (destination: string, state: string, _: TalkOptions, command: Command) => {
       ended(await (await live()).destinationState(terminal, destination, state, command.optsWithGlobals()))
     })

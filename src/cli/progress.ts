@@ -2,6 +2,9 @@
 import { Presets, SingleBar } from 'cli-progress'
 import type { Terminal } from './terminal.ts'
 
+/** Answers come in bursts, one for each time the store commits: what is left is reckoned over several of them. */
+const ETA_SAMPLES = 4_000
+
 export interface Progress {
   /** Begins anew with other words; undefined: nobody knows how much there is, nothing is drawn. */
   phase(words: string, total: number | undefined): void
@@ -21,7 +24,7 @@ export function createProgress({ stderr }: Terminal): Progress {
       end()
       if (total === undefined || total === 0) return
       const format = `${words} {bar} {percentage}% | {value}/{total} | {eta_formatted} left`
-      bar = new SingleBar({ format, stream: stderr, hideCursor: true, clearOnComplete: true, fps: 5 }, Presets.shades_classic)
+      bar = new SingleBar({ format, stream: stderr, hideCursor: true, clearOnComplete: true, fps: 5, etaBuffer: ETA_SAMPLES }, Presets.shades_classic)
       bar.start(total, 0)
     },
     at: (value) => bar?.update(value),

@@ -15,6 +15,7 @@ import { asSignalboxError } from '../errors.ts'
 import type { SignalboxError } from '../errors.ts'
 import { configWarning, instanceFailed, primaryCrashed, reloadFailed, signalIgnored } from '../observe/events.ts'
 import { createLog } from '../observe/log.ts'
+import { logWarnings } from '../observe/process-warnings.ts'
 import { mappingMistakes } from './check-mapping.ts'
 import { Notifier, serviceManager } from './notify.ts'
 import { Primary } from '../primary/primary.ts'
@@ -31,6 +32,8 @@ export async function serve(path: string, env: NodeJS.ProcessEnv, err: (text: st
   if (!loaded.ok) {
     err(`${path}: ${loaded.mistakes.length} ${loaded.mistakes.length === 1 ? 'mistake' : 'mistakes'}\n`)
     for (const mistake of loaded.mistakes) err(`  ${mistakeText(mistake)}\n`)
+    // Perhaps it was meant as a command.
+    if (/^[a-z]+$/.test(path)) err('(signalbox --help names the commands)\n')
     return 2
   }
   if (asked.times > 0) return 0
@@ -60,6 +63,7 @@ async function run(
   const log = createLog({ level: config.server.logLevel, format: config.server.logFormat, isTerminal: terminal, clock: systemClock })
   const { logger } = log
   process.on('exit', () => log.flushSync())
+  logWarnings(logger)
   process.on('uncaughtExceptionMonitor', (error) => {
     primaryCrashed(logger, { error })
   })

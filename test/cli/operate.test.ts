@@ -77,6 +77,10 @@ describe('the commands for operators', { timeout: 300_000 }, () => {
       [['fleet', '--url', 'https://localhost/x', '--token-file', 'token'], /nothing more/],
       [['fleet', '--url', 'https://localhost', '--token-file', 'none'], /--token-file: none cannot be read/],
       [['fleet', '--url', 'https://localhost', '--token-file', 'token', '--ca', 'none'], /--ca: none cannot be read/],
+      [['cutover', '--to', 'new', '--hold', '121', 'ann', ...there], /at most 120/],
+      [['destinations', 'state', 'old', 'sideways', ...there], /Allowed choices are up, drain, down/],
+      [['sessions', 'drain', 'old', '--over', 'zz', ...there], /a duration such as 30s/],
+      [['nothing'], /nothing cannot be read.*\n.*signalbox --help/],
       [['completion', 'csh'], /Allowed choices are bash, zsh, fish/],
     ]
     for (const [args, words] of wrong) {
@@ -152,12 +156,46 @@ describe('the commands for operators', { timeout: 300_000 }, () => {
     await writeFile(join(directory.path, 'list'), `# all\n\n${names.map((name) => `${name}\told\r\n`).join('')}user5\n%bad\n`)
     const { code, out, err } = await ask('cutover', '--to', 'new', '--from', 'list')
     assert.deepEqual([code, out], [1, ''])
-    assert.match(err, /^%bad: .*\n2301 of 2302 moved to new, 1 failed\nNot moved: 1, listed in list\.rest\. To go on:\n {2}signalbox cutover --to new --from list\.rest\n$/)
+    assert.match(err, /^signalbox: 2300 lines of list name old; all accounts go to new\n%bad: .*\n2301 of 2302 moved to new, 1 failed\nNot moved: 1, listed in list\.rest\. To go on:\n {2}signalbox cutover --to new --from list\.rest\n$/)
     assert.equal(await readFile(join(directory.path, 'list.rest'), 'utf8'), '%bad\n')
     assert.equal(api.operations.mappings.size, 2_300)
     const json = await ask('cutover', '--to', 'new', '--json', 'ann', 'bob')
     assert.deepEqual(new Set(json.out.trimEnd().split('\n').map((line) => JSON.parse(line).identifier)), new Set(['ann', 'bob']))
     assert.equal(json.code, 0)
+  })
+
+  it('move nothing when a line of a list can only be a mistake, and name the line', async () => {
+    const before = api.operations.mappings.size
+    const lists: readonly (readonly [string | Buffer, RegExp])[] = [
+      [Buffer.from('ok1\nm\xfcller@x\n', 'latin1'), /^signalbox: list2 cannot be read: it is not UTF-8\n$/],
+      ['ok1\n\nbad id\n', /^signalbox: list2, line 3: neither an account nor a mapping of one\n$/],
+      ['ok1 new old\n', /^signalbox: list2, line 1: neither/],
+      ['# nobody\n', /^signalbox: list2 names no account\n$/],
+    ]
+    for (const [text, words] of lists) {
+      await writeFile(join(directory.path, 'list2'), text)
+      const { code, err } = await ask('cutover', '--to', 'new', '--from', 'list2')
+      assert.equal(code, 2)
+      assert.match(err, words)
+    }
+    assert.equal(api.operations.mappings.size, before)
+  })
+
+  it('write down what is left as it stood in the list, keep it when nothing was tried, and forget it when all is done', async () => {
+    const rest = join(directory.path, 'list3.rest')
+    const long = 'y'.repeat(600)
+    await writeFile(join(directory.path, 'list3'), `\ufeffok1\n${long}\nOK2\nok2\n`)
+    assert.equal((await ask('cutover', '--to', 'new', '--from', 'list3')).code, 1)
+    assert.equal(await readFile(rest, 'utf8'), `${long}\n`)
+    const refused = await ask('cutover', '--to', 'moon', '--from', 'list3')
+    assert.equal(refused.code, 1)
+    assert.match(refused.err, /^signalbox: .*moon.*\n0 of 4 moved to moon\n$/)
+    assert.equal(await readFile(rest, 'utf8'), `${long}\n`)
+    // The rest of a rest is the same file.
+    assert.match((await ask('cutover', '--to', 'new', '--from', 'list3.rest')).err, /--from list3\.rest\n$/)
+    await writeFile(join(directory.path, 'list3'), 'ok1\nok2\n')
+    assert.equal((await ask('cutover', '--to', 'new', '--from', 'list3')).code, 0)
+    await assert.rejects(readFile(rest), { code: 'ENOENT' })
   })
 
   it('stop a list at Ctrl-C, and go on from there', async () => {
@@ -239,6 +277,11 @@ describe('the commands for operators', { timeout: 300_000 }, () => {
     assert.deepEqual(await complete('mapping', 'import', '--m'), ['--mode'])
     assert.deepEqual(await complete('fleet', '--url', 'https://x', 'fo'), ['forget'])
     assert.deepEqual(await complete('cutover', '--fr'), ['--from'])
+    assert.deepEqual(await complete('mapping', 'import', '--mode', ''), ['merge', 'replace'])
+    assert.deepEqual((await complete('destinations', 'state', 'old', '')).slice(0, 3), ['up', 'drain', 'down'])
+    assert.ok((await complete('cutover', '--from', 'pack')).includes('package.json'))
+    assert.ok((await complete('mapping', 'import', 'pack')).includes('package.json'))
+    assert.deepEqual(await complete('cutover', '--to', ''), [])
     for (const shell of ['zsh', 'fish']) assert.match((await cli.run('completion', shell)).out, /cutover/)
   })
 })
