@@ -97,6 +97,8 @@ export const WATCH_SILENCE = 3
 export const MAILBOX = 65_536
 /** A frame on the cluster's IPC or the bus. */
 export const FRAME = 8 * 1024 * 1024
+/** Changes that a store tells of one by one are gathered for so long once one has been passed on. */
+export const GATHER_MS = 20
 /** Identifiers in one invalidation frame. */
 export const IDENTIFIERS_PER_FRAME = 10_000
 /** Peers that an instance follows, and as many that have left. A frame of one more makes routes doubtful. */
@@ -158,6 +160,10 @@ export const BRIDGE_BUFFER = 65_536
 export const SESSIONS_LISTED = 1_000
 /** How often the sessions of a destination that is drained are looked over. */
 export const DRAIN_STEP_MS = 100
+/** Accounts that a review of the sessions looks up at a time, the pause before the next ones, and that before the next review. */
+export const REVIEW_BATCH = 100
+export const REVIEW_STEP_MS = 100
+export const REVIEW_PAUSE_MS = 5_000
 /** Over what time a destination is drained unless somebody says otherwise. */
 export const DRAIN_DEFAULT_MS = 30_000
 /** Over what time a destination is drained at most. */

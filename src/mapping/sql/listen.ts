@@ -10,6 +10,7 @@ import { WATCH_SILENCE } from '../../limits.ts'
 import { watchLost, watchUnavailable, watchUp } from '../../observe/events.ts'
 import { reconnectPause } from '../backoff.ts'
 import { within } from '../deadline.ts'
+import { Gathering } from '../gathering.ts'
 import type { SourceLog } from '../notice.ts'
 import type { Changed } from '../source.ts'
 import { plainWords } from './connection.ts'
@@ -32,6 +33,8 @@ export class PostgresListener {
   readonly #options: PostgresListenerOptions
   /** As written, and as PostgreSQL folds it where a NOTIFY names it without quotes. */
   readonly #channels: readonly string[]
+  /** A trigger notifies row by row. */
+  readonly #gathering: Gathering
   #client: Client | undefined
   #heartbeat: Timer | undefined
   #again: Timer | undefined
@@ -42,6 +45,7 @@ export class PostgresListener {
 
   constructor(options: PostgresListenerOptions) {
     this.#options = options
+    this.#gathering = new Gathering(options.clock, (changed) => options.onChange(changed))
     this.#channels = [...new Set([options.channel, options.channel.toLowerCase()])]
   }
 
@@ -56,6 +60,7 @@ export class PostgresListener {
 
   async close(): Promise<void> {
     this.#closed = true
+    this.#gathering.close()
     this.#again?.cancel()
     this.#heartbeat?.cancel()
     const client = this.#client
@@ -106,8 +111,7 @@ export class PostgresListener {
     client.on('error', (error) => (reason = plainWords(error)))
     client.once('end', () => this.#lost(client, reason))
     client.on('notification', ({ payload }) => {
-      const all = payload === undefined || payload === ''
-      this.#options.onChange(all ? { all: true } : { all: false, identifiers: [payload] })
+      this.#gathering.add(payload === '' ? undefined : payload)
     })
   }
 
@@ -141,6 +145,8 @@ export class PostgresListener {
   }
 
   #doubt(reason: string): void {
+    // What was heard is void, which is more than doubtful.
+    this.#gathering.flush()
     this.#options.onChange({ doubt: true, reason })
   }
 }
