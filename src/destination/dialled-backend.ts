@@ -79,6 +79,7 @@ export class DialledBackend implements Backend, BackendPort {
       startTls: leg.tls === 'starttls',
       hideAuthErrors: destination.hideAuthErrors,
       announceClient: leg.forwarding === 'xclient' ? client : undefined,
+      headerInClear: leg.forwarding === 'proxy' && leg.tls !== 'implicit',
       facts,
     })
   }

@@ -130,7 +130,7 @@ export interface BackendPort {
   refused(refusal: Refusal): void
   /** A challenge (decoded) that the client must answer itself (OAUTHBEARER/XOAUTH2 failures). */
   challenge(challenge: Buffer): void
-  /** `announceClient` was given and the backend takes no such command: it will see the proxy's address. The login goes on. */
+  /** `announceClient` was given and the backend can't be told: it will see the proxy's address or none. The login goes on. */
   addressLost(): void
   /** Not as it should be: codes BACKEND_GREETING, BACKEND_PROTOCOL, BACKEND_INJECTION, BACKEND_NO_MECHANISM, BACKEND_CLOSED … */
   trouble(error: SignalboxError): void
@@ -159,6 +159,11 @@ export interface BackendOptions {
   readonly hideAuthErrors: boolean
   /** Bytes of the dialogue's own commands that tell the backend who the client is (IMAP ID, XCLIENT); undefined: forwarding none. */
   readonly announceClient: ClientAnnouncement | undefined
+  /**
+   * A PROXY header went ahead of everything in the clear. A backend that expects none takes it for commands, and its answers to
+   * them may come at any time: no login before it has answered one of ours.
+   */
+  readonly headerInClear: boolean
   /** What the client's dialogue learned up to the login that is to be repeated. */
   readonly facts: DialogueFacts
 }

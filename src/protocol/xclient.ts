@@ -8,16 +8,32 @@
 import { isIP, isIPv6 } from 'node:net'
 import type { ClientAnnouncement, DialogueFacts } from './protocol.ts'
 
-export type XclientName = 'ADDR' | 'PORT' | 'DESTADDR' | 'DESTPORT' | 'SESSION' | 'TTL' | 'CLIENT-TRANSPORT' | 'HELO' | 'PROTO'
+export type XclientName =
+  | 'ADDR'
+  | 'PORT'
+  | 'NAME'
+  | 'REVERSE_NAME'
+  | 'DESTADDR'
+  | 'DESTPORT'
+  | 'SESSION'
+  | 'TTL'
+  | 'CLIENT-TRANSPORT'
+  | 'HELO'
+  | 'PROTO'
 /** A name and its value, which is xtext already. */
 export type XclientAttribute = readonly [name: XclientName, value: string]
 
 /** A value in its encoded form. A name in EHLO may be long and grow threefold: above this it is not repeated. */
 const VALUE = 255
+/** What SMTP says in place of a value that is not known: the server then forgets its own. */
+export const UNAVAILABLE = '[UNAVAILABLE]'
+/** Nobody in particular, by whatever an SMTP server may know its peer (and trust it) by. */
+export const NOBODY: readonly XclientAttribute[] = (['ADDR', 'PORT', 'NAME', 'REVERSE_NAME'] as const).map((name) => [name, UNAVAILABLE])
 
 /**
  * What may be told of a client, in a fixed order. Addresses that are none (of a connection that came by no network) are left
- * out with their ports.
+ * out with their ports. In SMTP what isn't known is said to be so: a server that keeps the proxy's host name or address
+ * would go on taking the client for the proxy, with whatever rights it gives that. Names are never known: nobody is asked.
  *
  * @param smtp IPv6 addresses with SMTP's tag (RFC 5321 §4.1.3), and what the client said in EHLO or HELO
  */
@@ -26,6 +42,8 @@ export function xclientAttributes(client: ClientAnnouncement, facts: DialogueFac
   const address = (text: string): string => (smtp && isIPv6(text) ? `IPV6:${text}` : text)
   const attributes: (readonly [XclientName, string])[] = []
   if (isIP(clientAddress) !== 0) attributes.push(['ADDR', address(clientAddress)], ['PORT', String(clientPort)])
+  else if (smtp) attributes.push(['ADDR', UNAVAILABLE], ['PORT', UNAVAILABLE])
+  if (smtp) attributes.push(['NAME', UNAVAILABLE], ['REVERSE_NAME', UNAVAILABLE])
   if (isIP(localAddress) !== 0) attributes.push(['DESTADDR', address(localAddress)], ['DESTPORT', String(localPort)])
   attributes.push(['SESSION', session], ['TTL', String(ttl)], ['CLIENT-TRANSPORT', clientTls === undefined ? 'insecure' : 'TLS'])
   if (smtp && facts.heloName !== undefined && facts.heloName !== '') {

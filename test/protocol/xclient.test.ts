@@ -56,9 +56,17 @@ describe('XCLIENT attributes', () => {
     deepEqual(names(true).filter((name) => name === 'LOGIN'), [])
   })
 
-  it('leave out an address that is none, with its port', () => {
-    const names = xclientAttributes({ ...CLIENT, clientAddress: 'unknown' }, {}, { smtp: true }).map(([name]) => name)
+  it('leave out an address that is none, with its port; in SMTP they say that it is not known', () => {
+    const attributes = (smtp: boolean) => xclientAttributes({ ...CLIENT, clientAddress: 'unknown' }, {}, { smtp })
+    const names = attributes(false).map(([name]) => name)
     ok(!names.includes('ADDR') && !names.includes('PORT') && names.includes('DESTADDR'))
+    deepEqual(attributes(true).slice(0, 2), [['ADDR', '[UNAVAILABLE]'], ['PORT', '[UNAVAILABLE]']])
+  })
+
+  it('leave no SMTP server a name of the proxy to go by', () => {
+    const named = (smtp: boolean) => xclientAttributes(CLIENT, {}, { smtp }).filter(([name]) => name.endsWith('NAME'))
+    deepEqual(named(true), [['NAME', '[UNAVAILABLE]'], ['REVERSE_NAME', '[UNAVAILABLE]']])
+    deepEqual(named(false), [])
   })
 
   it('leave out a greeting that would not fit its command line', () => {

@@ -1,7 +1,8 @@
 /**
  * A real Postfix as a private instance: everything in a temporary directory, on free loopback ports, with its own queue and
  * log. It takes mail for example.com from everybody and from logged-in users for everywhere (logins are asked of Dovecot's
- * socket), trusts loopback with XCLIENT, and delivers by LMTP. Its master needs root.
+ * socket), trusts 127.0.0.1 (not the other addresses of loopback) with XCLIENT on ports of their own, and delivers by LMTP. Its
+ * master needs root.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -26,10 +27,15 @@ export interface PostfixOptions {
 }
 
 export interface PostfixPorts {
-  /** Plain, STARTTLS offered. */
+  /** Plain, STARTTLS offered. Whoever comes here is trusted with nothing. */
   readonly starttls: number
   readonly implicit: number
-  /** The same two behind PROXY headers. */
+  /** The same two where 127.0.0.1 is trusted with XCLIENT. */
+  readonly xclientStarttls: number
+  readonly xclientImplicit: number
+  /** STARTTLS, and whoever's name is "localhost" is trusted with XCLIENT. */
+  readonly namedStarttls: number
+  /** The first two behind PROXY headers. */
   readonly proxiedStarttls: number
   readonly proxiedImplicit: number
 }
@@ -44,8 +50,9 @@ export interface Postfix extends AsyncDisposable {
 export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
   const temporary = await makeTemporary('postfix', 0o755)
   const root = temporary.path
-  const [starttls = 0, implicit = 0, proxiedStarttls = 0, proxiedImplicit = 0] = await freePorts(4)
-  const ports = { starttls, implicit, proxiedStarttls, proxiedImplicit }
+  const [starttls = 0, implicit = 0, proxiedStarttls = 0, proxiedImplicit = 0, ...trusting] = await freePorts(7)
+  const [xclientStarttls = 0, xclientImplicit = 0, namedStarttls = 0] = trusting
+  const ports = { starttls, implicit, xclientStarttls, xclientImplicit, namedStarttls, proxiedStarttls, proxiedImplicit }
   for (const name of ['conf', 'queue', 'data']) await mkdir(join(root, name))
   spawnSync('chown', ['postfix', join(root, 'data')])
   await chmod(join(root, 'data'), 0o700)
@@ -150,7 +157,6 @@ default_transport = error:this Postfix delivers nowhere else
 smtpd_sasl_auth_enable = yes
 smtpd_sasl_type = dovecot
 smtpd_sasl_path = ${authSocket}
-smtpd_authorized_xclient_hosts = 127.0.0.0/8
 smtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination
 smtpd_tls_security_level = may
 smtpd_tls_cert_file = ${root}/cert.pem
@@ -164,13 +170,15 @@ function masterCf(ports: PostfixPorts): string {
   const inet = (name: keyof PostfixPorts): string => {
     const tls = name.endsWith('mplicit') ? ' -o smtpd_tls_wrappermode=yes' : ''
     const proxied = name.startsWith('proxied') ? ' -o smtpd_upstream_proxy_protocol=haproxy' : ''
-    return `127.0.0.1:${ports[name]} inet n - n - - smtpd${tls}${proxied}`
+    const trusted = name.startsWith('xclient') ? '127.0.0.1' : name.startsWith('named') ? 'localhost' : undefined
+    const xclient = trusted === undefined ? '' : ` -o smtpd_authorized_xclient_hosts=${trusted}`
+    return `127.0.0.1:${ports[name]} inet n - n - - smtpd${tls}${proxied}${xclient}`
   }
   const unix = ['cleanup unix n - n - 0 cleanup', 'qmgr unix n - n 300 1 qmgr', 'tlsmgr unix - - n 1000? 1 tlsmgr', 'rewrite unix - - n - - trivial-rewrite']
   const bounces = ['bounce', 'defer', 'trace'].map((name) => `${name} unix - - n - 0 bounce`)
   const others = ['proxymap', 'smtp', 'lmtp', 'error', 'scache', 'discard'].map((name) => `${name} unix - - n - - ${name}`)
   return [
-    ...(['starttls', 'implicit', 'proxiedStarttls', 'proxiedImplicit'] as const).map(inet),
+    ...(['starttls', 'implicit', 'xclientStarttls', 'xclientImplicit', 'namedStarttls', 'proxiedStarttls', 'proxiedImplicit'] as const).map(inet),
     ...unix,
     ...bounces,
     ...others,

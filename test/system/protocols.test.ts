@@ -109,6 +109,7 @@ describe('every protocol, over every kind of leg', { skip: skipWithout('dovecot'
       smtp: postfix.ports,
       lmtp,
     }
+    if (served === 'submission' && forwarding === 'xclient') return leg === 'implicit' ? postfix.ports.xclientImplicit : postfix.ports.xclientStarttls
     const { starttls, implicit, proxiedStarttls, proxiedImplicit } = kinds[served]
     if (forwarding === 'proxy') return leg === 'implicit' ? proxiedImplicit : proxiedStarttls
     return leg === 'implicit' ? implicit : starttls

@@ -78,7 +78,7 @@ describe('submission to a real Dovecot and a real Postfix', { skip: skipWithout(
       },
       destination: {
         dovecot: destination({ submission: { port: dovecot.ports?.login.submission.implicit ?? 0, tls: 'implicit' } }, 'xclient'),
-        postfix: destination({ submission: { port: postfix.ports.starttls, tls: 'starttls' } }, 'xclient'),
+        postfix: destination({ submission: { port: postfix.ports.xclientStarttls, tls: 'starttls' } }, 'xclient'),
         relay: destination({ smtp: { port: postfix.ports.starttls, tls: 'plain' } }, 'none'),
       },
       routing: { default_destination: 'dovecot', smtp_passthrough_destination: 'relay' },

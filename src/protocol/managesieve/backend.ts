@@ -17,7 +17,7 @@ import { writeString } from './wire.ts'
 type Status = Extract<Response, { kind: 'status' }>
 
 type State =
-  /** A capability block is on its way: in the greeting, behind TLS, or asked for after XCLIENT. */
+  /** A capability block is on its way: in the greeting, behind TLS, or asked for (after XCLIENT or a PROXY header). */
   | { readonly at: 'block'; readonly as: 'greeting' | 'tls' | 'answer'; readonly found: Map<string, string> }
   | { readonly at: 'starttls' }
   | { readonly at: 'tls' }
@@ -43,6 +43,8 @@ export class ManageSieveBackend implements BackendDialogue {
   #secured = false
   /** XCLIENT has had its turn. */
   #told = false
+  /** The backend was asked something behind the PROXY header. */
+  #heard = false
   #capabilities = NONE
   #reading = false
 
@@ -179,7 +181,7 @@ export class ManageSieveBackend implements BackendDialogue {
 
   #useCapabilities(capabilities: Capabilities): void {
     this.#capabilities = capabilities
-    const { startTls, announceClient, facts } = this.#options
+    const { startTls, announceClient, headerInClear, facts } = this.#options
     if (startTls && !this.#secured) {
       if (!capabilities.has('STARTTLS')) {
         this.#trouble('BACKEND_PROTOCOL', 'STARTTLS is not advertised')
@@ -187,6 +189,11 @@ export class ManageSieveBackend implements BackendDialogue {
       }
       this.#state = { at: 'starttls' }
       this.#port.write(STARTTLS)
+      return
+    }
+    if (headerInClear && !startTls && !this.#heard) {
+      this.#heard = true
+      this.#askCapabilities()
       return
     }
     if (announceClient !== undefined && !this.#told) {
@@ -217,13 +224,17 @@ export class ManageSieveBackend implements BackendDialogue {
     this.#port.startTls()
   }
 
+  #askCapabilities(): void {
+    this.#state = { at: 'block', as: 'answer', found: new Map() }
+    this.#port.write(CAPABILITY)
+  }
+
   /** Taken, the backend may offer this client other mechanisms than it offered us. */
   #xclient(response: Response): void {
     if (response.kind !== 'status') {
       this.#trouble('BACKEND_PROTOCOL', 'no answer to XCLIENT where it was due')
     } else if (response.status === 'OK') {
-      this.#state = { at: 'block', as: 'answer', found: new Map() }
-      this.#port.write(CAPABILITY)
+      this.#askCapabilities()
     } else {
       // A backend that doesn't believe us still takes logins.
       this.#port.addressLost()

@@ -221,8 +221,10 @@ export class Pop3Backend implements BackendDialogue {
   #capaLine(state: Extract<State, { at: 'capa' }>, line: string): void {
     if (state.lines === undefined) {
       if (isOk(line)) state.lines = []
-      else if (isErr(line)) this.#useCapa(undefined)
-      else this.#trouble('BACKEND_PROTOCOL', 'neither +OK nor -ERR in answer to CAPA')
+      else if (!isErr(line)) this.#trouble('BACKEND_PROTOCOL', 'neither +OK nor -ERR in answer to CAPA')
+      else if (this.#options.headerInClear && !this.#secured) {
+        this.#trouble('BACKEND_PROTOCOL', 'a refusal where CAPA was asked, which the PROXY header may be the reason for')
+      } else this.#useCapa(undefined)
     } else if (line === '.') this.#useCapa(state.lines)
     else state.lines.push(line.startsWith('.') ? line.slice(1) : line)
   }

@@ -3,13 +3,19 @@
  * repeated (RFC 5321, RFC 3207, RFC 4954). An SMTP client doesn't ask again after its login, so what the backend would say to
  * EHLO then is not asked either. A backend that doesn't keep to the grammar, or speaks out of turn, is trouble: nothing is
  * guessed. The login is forgotten with the answer.
+ *
+ * A backend that offers XCLIENT trusts the proxy to say who somebody is and, with LOGIN, who has logged in. What is offered on a
+ * connection is its client's once it is bridged, so that trust must be gone by then: the backend is told who the client is
+ * or, where that fails or isn't enough (the client's own address is trusted too), that it is nobody. A backend that names hosts
+ * (Postfix) goes by name and address for the whole connection, and no login is repeated while it still offers XCLIENT; Dovecot
+ * goes by the connection it was opened on and offers it up to the login: there EHLO is said once more behind the login.
  */
 import { type ErrorCode, SignalboxError, impossible } from '../../errors.ts'
 import { SMTP_COMMAND } from '../../limits.ts'
 import { decodeBase64 } from '../../sasl/base64.ts'
 import { SaslReplay, chooseMechanism } from '../../sasl/replay.ts'
 import type { BackendDialogue, BackendOptions, BackendPort, Login, Refusal } from '../protocol.ts'
-import { ehlo, xclient } from './announce.ts'
+import { ehlo, xclient, type Xclient, xclientNobody } from './announce.ts'
 import { Keywords } from './keywords.ts'
 import { TEXTS } from './replies.ts'
 import { type Reply, ReplyReader, textOf } from './reply.ts'
@@ -19,9 +25,11 @@ type State =
   | { readonly at: 'ehlo' }
   | { readonly at: 'starttls' }
   | { readonly at: 'tls' }
-  | { readonly at: 'xclient' }
+  | { readonly at: 'xclient'; readonly nobody: boolean }
   | { readonly at: 'announced' }
   | { readonly at: 'replay'; readonly sasl: SaslReplay }
+  /** The login was taken; whether XCLIENT is gone with it is asked. */
+  | { readonly at: 'proof'; readonly taken: Reply }
   | { readonly at: 'over' }
 
 const STARTTLS = Buffer.from('STARTTLS\r\n')
@@ -32,6 +40,10 @@ const OVER: State = { at: 'over' }
 const CLOSING = 421
 /** RFC 3207 §4 and RFC 4954 §6: the leg lacks TLS. No login of any client could succeed, so none is blamed. */
 const NEEDS_TLS: ReadonlySet<number> = new Set([530, 538])
+/** What every login there would be refused for, and what to do about it. */
+const INHERITED =
+  'the backend trusts this proxy with XCLIENT, which its clients would inherit: set forwarding = "xclient" or don\'t trust the proxy there'
+const KEPT = 'the backend goes on offering XCLIENT after it was told of another client, who would inherit it'
 /** As much of a reply as an error repeats. */
 const SHOWN = 120
 
@@ -41,8 +53,10 @@ export class SubmissionBackend implements BackendDialogue {
   readonly #reader = new ReplyReader()
   #state: State = { at: 'greeting' }
   #secured = false
-  /** XCLIENT has had its turn. */
-  #told = false
+  /** What the backend was told by XCLIENT. */
+  #told: 'nothing' | 'client' | 'nobody' = 'nothing'
+  /** XCLIENT is offered up to the login. */
+  #exposed = false
   #keywords = NONE
   #reading = false
 
@@ -152,12 +166,14 @@ export class SubmissionBackend implements BackendDialogue {
       case 'starttls':
         return this.#startTls(reply)
       case 'xclient':
-        return this.#xclient(reply)
+        return this.#xclient(state.nobody, reply)
       case 'announced':
         this.#trouble('BACKEND_PROTOCOL', 'an answer to nothing')
         return
       case 'replay':
         return this.#answer(state.sasl, reply)
+      case 'proof':
+        return this.#prove(state.taken, reply)
       case 'tls':
       case 'over':
         throw new SignalboxError('INTERNAL', `a reply was read at ${state.at}`)
@@ -175,7 +191,7 @@ export class SubmissionBackend implements BackendDialogue {
 
   #useKeywords(keywords: Keywords): void {
     this.#keywords = keywords
-    const { startTls, announceClient, facts } = this.#options
+    const { startTls } = this.#options
     if (startTls && !this.#secured) {
       if (!keywords.has('STARTTLS')) {
         this.#trouble('BACKEND_PROTOCOL', 'STARTTLS is not advertised')
@@ -185,17 +201,43 @@ export class SubmissionBackend implements BackendDialogue {
       this.#port.write(STARTTLS)
       return
     }
-    if (announceClient !== undefined && !this.#told) {
-      this.#told = true
-      const command = xclient(announceClient, facts, keywords.arguments('XCLIENT') ?? [])
-      if (command !== undefined) {
-        this.#state = { at: 'xclient' }
-        this.#port.write(command)
-        return
-      }
-      this.#port.addressLost()
+    this.#disown()
+  }
+
+  /** Tells who the client is, and sees to it that the proxy's own rights don't become the client's. */
+  #disown(): void {
+    const { announceClient, facts } = this.#options
+    const names = this.#keywords.arguments('XCLIENT')
+    if (announceClient !== undefined && this.#told === 'nothing') {
+      const command = names === undefined ? undefined : xclient(announceClient, facts, names)
+      if (command?.address !== true) this.#port.addressLost()
+      if (command !== undefined) return this.#tell(command, false)
     }
+    if (names !== undefined && namesHosts(names)) {
+      if (announceClient === undefined) this.#trouble('BACKEND_PROTOCOL', INHERITED)
+      else if (this.#told === 'nobody') this.#trouble('BACKEND_PROTOCOL', KEPT)
+      else this.#tellNobody(names, KEPT)
+      return
+    }
+    this.#exposed = names !== undefined
     this.#announced()
+  }
+
+  #tell({ bytes }: Xclient, nobody: boolean): void {
+    this.#told = nobody ? 'nobody' : 'client'
+    this.#state = { at: 'xclient', nobody }
+    this.#port.write(bytes)
+  }
+
+  /** @param otherwise why no login can be repeated where nothing can be told either */
+  #tellNobody(names: readonly string[], otherwise: string): void {
+    const command = xclientNobody(names)
+    if (command === undefined) {
+      this.#trouble('BACKEND_PROTOCOL', otherwise)
+      return
+    }
+    this.#port.addressLost()
+    this.#tell(command, true)
   }
 
   #startTls(reply: Reply): void {
@@ -214,15 +256,15 @@ export class SubmissionBackend implements BackendDialogue {
   }
 
   /** Taken, the session begins anew, with what the backend offers this client. */
-  #xclient(reply: Reply): void {
+  #xclient(nobody: boolean, reply: Reply): void {
     if (reply.code < 300) return this.#ehlo()
     if (reply.code < 400) {
       this.#trouble('BACKEND_PROTOCOL', `no answer to XCLIENT where it was due: ${shown(reply)}`)
       return
     }
-    // A backend that doesn't believe us still takes logins.
-    this.#port.addressLost()
-    this.#announced()
+    const refused = `XCLIENT was offered but refused, and the client would inherit it: ${shown(reply)}`
+    if (nobody) this.#trouble('BACKEND_PROTOCOL', refused)
+    else this.#tellNobody(this.#keywords.arguments('XCLIENT') ?? [], refused)
   }
 
   #announced(): void {
@@ -234,7 +276,8 @@ export class SubmissionBackend implements BackendDialogue {
 
   #answer(sasl: SaslReplay, reply: Reply): void {
     const [first = ''] = reply.lines
-    if (reply.code === 235) this.#accept(reply)
+    if (reply.code === 235 && this.#exposed) this.#askProof(reply)
+    else if (reply.code === 235) this.#accept(reply)
     else if (reply.code === 334 && reply.lines.length === 1) this.#challenged(sasl, textOf(first))
     else if (NEEDS_TLS.has(reply.code)) this.#trouble('BACKEND_NO_MECHANISM', `the backend wants TLS for that: ${shown(reply)}`)
     else if (reply.code >= 400) this.#refused(reply)
@@ -252,6 +295,17 @@ export class SubmissionBackend implements BackendDialogue {
     } else {
       this.#port.write(Buffer.from(`${next.text}\r\n`))
     }
+  }
+
+  #askProof(taken: Reply): void {
+    this.#state = { at: 'proof', taken }
+    this.#port.write(ehlo(this.#options.facts))
+  }
+
+  #prove(taken: Reply, reply: Reply): void {
+    if (reply.code !== 250) this.#trouble('BACKEND_PROTOCOL', `EHLO was refused behind the login: ${shown(reply)}`)
+    else if (!new Keywords(reply).has('XCLIENT')) this.#accept(taken)
+    else this.#trouble('BACKEND_PROTOCOL', this.#options.announceClient === undefined ? INHERITED : KEPT)
   }
 
   #accept(reply: Reply): void {
@@ -282,6 +336,11 @@ export class SubmissionBackend implements BackendDialogue {
   #outOfTurn(due: State['at']): SignalboxError {
     return new SignalboxError('INTERNAL', `submission backend is at ${this.#state.at}, not ${due}`)
   }
+}
+
+/** Whether XCLIENT's attributes are those of a server that trusts a host by its name or address as long as it is there. */
+function namesHosts(names: readonly string[]): boolean {
+  return names.includes('NAME') || names.includes('REVERSE_NAME')
 }
 
 /** A reply as it goes to the client, without the last line end. A bare CR or NUL is no text. */

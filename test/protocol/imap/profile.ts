@@ -39,7 +39,7 @@ export function listener(wishes: Wishes = {}): PreauthFactory {
   })
 }
 
-export const OPTIONS: BackendOptions = { startTls: false, hideAuthErrors: false, announceClient: undefined, facts: {} }
+export const OPTIONS: BackendOptions = { startTls: false, hideAuthErrors: false, announceClient: undefined, headerInClear: false, facts: {} }
 
 export function passwordLogin(authcid: string, password: string, facts: Login['facts'] = { tag: 'c7' }, authzid = ''): Login {
   return {

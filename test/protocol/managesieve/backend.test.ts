@@ -43,6 +43,24 @@ const CORPUS: readonly Dialogue[] = [
     expect: [['announced'], ['write', LOGGED_IN], ['accepted', 'OK "Logged in"\r\nearly']],
   },
   {
+    title: 'behind a PROXY header in the clear a command of ours is answered before the login goes out',
+    turns: [GREETING, '"SASL" "LOGIN PLAIN"\r\nOK\r\n', 'OK\r\n'],
+    options: { headerInClear: true },
+    expect: [['write', 'CAPABILITY\r\n'], ['announced'], ['write', LOGGED_IN], ['accepted', 'OK\r\n']],
+  },
+  ...['NO "Unknown command."\r\n', 'BYE "Disconnected"\r\n', 'NO\r\nNO\r\nOK\r\n', 'what\r\n'].map((answer) => ({
+    title: `an answer to the PROXY header is none to the login: ${JSON.stringify(answer)}`,
+    turns: [GREETING, answer],
+    options: { headerInClear: true },
+    expect: [['write', 'CAPABILITY\r\n'], ['trouble', answer.startsWith('BYE') ? 'BACKEND_CLOSED' : 'BACKEND_PROTOCOL']] as const,
+  })),
+  {
+    title: 'behind a PROXY header STARTTLS is a command of ours',
+    turns: ['"STARTTLS"\r\nOK\r\n', 'OK\r\n', GREETING, 'OK\r\n'],
+    options: { headerInClear: true, startTls: true },
+    expect: [['write', 'STARTTLS\r\n'], ['startTls'], ['announced'], ['write', LOGGED_IN], ['accepted', 'OK\r\n']],
+  },
+  {
     title: 'what comes with the OK goes to the client, literals included',
     turns: [GREETING, 'ok (SASL {4}\r\nAQ==) {3}\r\na\nb\r\n'],
     login: passwordLogin('joe', 'pass', {}, 'ann'),

@@ -30,4 +30,4 @@ export function listener(wishes: Wishes = {}): PreauthFactory {
   })
 }
 
-export const OPTIONS: BackendOptions = { startTls: false, hideAuthErrors: false, announceClient: undefined, facts: {} }
+export const OPTIONS: BackendOptions = { startTls: false, hideAuthErrors: false, announceClient: undefined, headerInClear: false, facts: {} }

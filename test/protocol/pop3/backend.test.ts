@@ -62,6 +62,18 @@ const CORPUS: readonly Dialogue[] = [
     expect: [['write', 'CAPA\r\n'], ['announced'], ['write', 'USER joe\r\n'], ['refused', '-ERR no such user', false]],
   },
   {
+    title: 'behind a PROXY header in the clear a refusal may be the header’s: no login goes out',
+    turns: [GREETING, '-ERR what?\r\n', '-ERR what?\r\n'],
+    options: { headerInClear: true },
+    expect: [['write', 'CAPA\r\n'], ['trouble', 'BACKEND_PROTOCOL']],
+  },
+  {
+    title: 'behind a PROXY header and TLS there may be no CAPA',
+    turns: [GREETING, capa('STLS'), '+OK\r\n', '-ERR what?\r\n', '+OK\r\n', '+OK in\r\n'],
+    options: { headerInClear: true, startTls: true },
+    expect: [['write', 'CAPA\r\nSTLS\r\n'], ['startTls'], ['write', 'CAPA\r\n'], ['announced'], ['write', 'USER joe\r\nPASS p w\r\n'], ['accepted', '+OK in\r\n']],
+  },
+  {
     title: 'a backend that has no way to take the login',
     turns: [GREETING, capa('SASL GSSAPI')],
     expect: [['write', 'CAPA\r\n'], ['announced'], ['trouble', 'BACKEND_NO_MECHANISM']],

@@ -14,6 +14,12 @@ const GREETING = '220-mx.example.com\r\n220 at your service\r\n'
 const EHLO = '250-mx\r\n250-SIZE 10\r\n250 auth plain login\r\n'
 const SAID = 'EHLO me\r\n'
 const LOGGED_IN = `AUTH PLAIN ${PLAIN}\r\n`
+/** Postfix's XCLIENT, in short. */
+const OFFER = '250-x\r\n250-AUTH PLAIN\r\n250 XCLIENT NAME ADDR PORT LOGIN\r\n'
+const TOLD = 'XCLIENT ADDR=IPV6:2001:db8::1 PORT=50000 NAME=[UNAVAILABLE]\r\n'
+const NOBODY = 'XCLIENT ADDR=[UNAVAILABLE] PORT=[UNAVAILABLE] NAME=[UNAVAILABLE]\r\n'
+/** Dovecot's, which ends with the login. */
+const ENDING = '250-x\r\n250-AUTH PLAIN\r\n250 XCLIENT ADDR LOGIN SESSION\r\n'
 
 const CLIENT: ClientAnnouncement = {
   clientAddress: '2001:db8::1',
@@ -173,7 +179,7 @@ const CORPUS: readonly Dialogue[] = [
       [
         'write',
         'EHLO my=pc???QUIT\r\n' +
-          'XCLIENT ADDR=IPV6:2001:db8::1 PORT=50000 DESTADDR=192.0.2.1 DESTPORT=587 HELO=my+3Dpc+20+0D+0AQUIT PROTO=ESMTP\r\n' +
+          'XCLIENT ADDR=IPV6:2001:db8::1 PORT=50000 NAME=[UNAVAILABLE] DESTADDR=192.0.2.1 DESTPORT=587 HELO=my+3Dpc+20+0D+0AQUIT PROTO=ESMTP\r\n' +
           'EHLO my=pc???QUIT\r\n',
       ],
       ['announced'],
@@ -192,24 +198,118 @@ const CORPUS: readonly Dialogue[] = [
       ],
     ],
   },
-  ...['250 XCLIENT PORT HELO', '250 XCLIENT', '250 SIZE'].map((line) => ({
-    title: `the address is lost on a backend that says ${line}`,
-    turns: [GREETING, `250-AUTH PLAIN\r\n250-AUTH PLAIN\r\n${line}\r\n`, '235 in\r\n'],
-    options: { announceClient: CLIENT },
-    expect: [['write', SAID], ['addressLost'], ['announced'], ['write', LOGGED_IN], ['accepted', '235 in\r\n']] as const,
-  })),
   {
-    title: 'the address is lost on a backend that refuses XCLIENT',
-    turns: [GREETING, '250-x\r\n250-AUTH PLAIN\r\n250 XCLIENT ADDR\r\n', '550 5.7.0 not you\r\n', '235 in\r\n'],
+    title: 'the address is lost on a backend that has no XCLIENT',
+    turns: [GREETING, '250-x\r\n250-AUTH PLAIN\r\n250 SIZE\r\n', '235 in\r\n'],
+    options: { announceClient: CLIENT },
+    expect: [['write', SAID], ['addressLost'], ['announced'], ['write', LOGGED_IN], ['accepted', '235 in\r\n']],
+  },
+  {
+    title: 'a backend that takes no addresses is told the rest, and the address is lost',
+    turns: [GREETING, '250-x\r\n250-AUTH PLAIN\r\n250 XCLIENT PORT HELO\r\n', '220 x\r\n', EHLO, '235 in\r\n'],
     options: { announceClient: CLIENT },
     expect: [
-      ['write', `${SAID}XCLIENT ADDR=IPV6:2001:db8::1\r\n`],
+      ['write', SAID],
       ['addressLost'],
+      ['write', `XCLIENT PORT=50000 HELO=me\r\n${SAID}`],
       ['announced'],
       ['write', LOGGED_IN],
       ['accepted', '235 in\r\n'],
     ],
   },
+  {
+    title: 'names that a backend could trust are taken back',
+    turns: [GREETING, '250-x\r\n250 XCLIENT NAME ADDR PROTO HELO REVERSE_NAME PORT LOGIN\r\n', '220 x\r\n', EHLO, '235 in\r\n'],
+    options: { announceClient: CLIENT },
+    expect: [
+      ['write', `${SAID}XCLIENT ADDR=IPV6:2001:db8::1 PORT=50000 NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE] HELO=me PROTO=ESMTP\r\n${SAID}`],
+      ['announced'],
+      ['write', LOGGED_IN],
+      ['accepted', '235 in\r\n'],
+    ],
+  },
+  {
+    title: 'an address that is none takes the place of the proxy’s',
+    turns: [GREETING, '250-x\r\n250 XCLIENT NAME ADDR PORT\r\n', '220 x\r\n', EHLO, '235 in\r\n'],
+    options: { announceClient: { ...CLIENT, clientAddress: '' } },
+    expect: [
+      ['write', SAID],
+      ['addressLost'],
+      ['write', `XCLIENT ADDR=[UNAVAILABLE] PORT=[UNAVAILABLE] NAME=[UNAVAILABLE]\r\n${SAID}`],
+      ['announced'],
+      ['write', LOGGED_IN],
+      ['accepted', '235 in\r\n'],
+    ],
+  },
+  {
+    title: 'a backend that refuses the address is told that it is nobody’s',
+    turns: [GREETING, OFFER, '501 5.5.4 Bad IPV6 address\r\n', '220 x\r\n', EHLO, '235 in\r\n'],
+    options: { announceClient: CLIENT },
+    expect: [
+      ['write', SAID + TOLD],
+      ['addressLost'],
+      ['write', NOBODY + SAID],
+      ['announced'],
+      ['write', LOGGED_IN],
+      ['accepted', '235 in\r\n'],
+    ],
+  },
+  {
+    title: 'a client whose own address is trusted becomes nobody',
+    turns: [GREETING, OFFER, '220 x\r\n', OFFER, '220 x\r\n', EHLO, '235 in\r\n'],
+    options: { announceClient: CLIENT },
+    expect: [
+      ['write', SAID + TOLD + SAID],
+      ['addressLost'],
+      ['write', NOBODY + SAID],
+      ['announced'],
+      ['write', LOGGED_IN],
+      ['accepted', '235 in\r\n'],
+    ],
+  },
+  {
+    title: 'no login where XCLIENT is refused whatever it says',
+    turns: [GREETING, OFFER, '550 5.7.0 not you\r\n', '550 5.7.0 not you\r\n'],
+    options: { announceClient: CLIENT },
+    expect: [['write', SAID + TOLD], ['addressLost'], ['write', NOBODY], ['trouble', 'BACKEND_PROTOCOL']],
+  },
+  {
+    title: 'no login where XCLIENT is offered to nobody',
+    turns: [GREETING, OFFER, '220 x\r\n', OFFER, '220 x\r\n', OFFER],
+    options: { announceClient: CLIENT },
+    expect: [['write', SAID + TOLD + SAID], ['addressLost'], ['write', NOBODY + SAID], ['trouble', 'BACKEND_PROTOCOL']],
+  },
+  {
+    title: 'no login where XCLIENT is refused and nothing else could be said',
+    turns: [GREETING, '250-x\r\n250-AUTH PLAIN\r\n250 XCLIENT SESSION\r\n', '550 5.7.0 not you\r\n'],
+    options: { announceClient: CLIENT },
+    expect: [['write', SAID], ['addressLost'], ['write', 'XCLIENT SESSION=s+3D1\r\n'], ['trouble', 'BACKEND_PROTOCOL']],
+  },
+  {
+    title: 'no login where the client isn’t announced and would get XCLIENT',
+    turns: [GREETING, OFFER],
+    expect: [['write', SAID], ['trouble', 'BACKEND_PROTOCOL']],
+  },
+  ...[undefined, CLIENT].flatMap((announceClient) => {
+    const announced = announceClient === undefined ? [] : ['220 x\r\n', ENDING]
+    const begun = announceClient === undefined ? SAID : `${SAID}XCLIENT ADDR=IPV6:2001:db8::1 SESSION=s+3D1\r\n${SAID}`
+    const turns = [GREETING, ENDING, ...announced, '235-2.7.0 in\r\n235 2.7.0 go\r\n']
+    const who = announceClient === undefined ? 'not announced' : 'announced'
+    return [
+      {
+        title: `XCLIENT that goes with the login, client ${who}`,
+        turns: [...turns, '250-x\r\n250 SIZE\r\n220 early\r\n'],
+        options: { announceClient },
+        expect: [['write', begun], ['announced'], ['write', LOGGED_IN + SAID], ['accepted', '235-2.7.0 in\r\n235 2.7.0 go\r\n220 early\r\n']] as const,
+      },
+      ...[ENDING, '502 no\r\n'].map((answer) => ({
+        title: `XCLIENT that may not go with the login, client ${who}: ${JSON.stringify(answer)}`,
+        turns: [...turns, answer],
+        options: { announceClient },
+        expect: [['write', begun], ['announced'], ['write', LOGGED_IN + SAID], ['trouble', 'BACKEND_PROTOCOL']] as const,
+      })),
+    ]
+  }),
   {
     title: 'an answer to XCLIENT that is none',
     turns: [GREETING, '250-x\r\n250 XCLIENT ADDR\r\n', '354 go on\r\n'],

@@ -32,4 +32,4 @@ export function listener(wishes: Wishes = {}): PreauthFactory {
 }
 
 export const FACTS = { heloName: 'me', esmtp: true }
-export const OPTIONS: BackendOptions = { startTls: false, hideAuthErrors: false, announceClient: undefined, facts: FACTS }
+export const OPTIONS: BackendOptions = { startTls: false, hideAuthErrors: false, announceClient: undefined, headerInClear: false, facts: FACTS }
