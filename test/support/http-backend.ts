@@ -23,6 +23,8 @@ export class HttpBackend implements AsyncDisposable {
   readonly name: string
   readonly server: Server
   readonly requests: Recorded[] = []
+  /** URLs of requests whose answer could not be finished. */
+  readonly broken: string[] = []
   /** Connections that were opened. */
   connections = 0
   readonly #sockets = new Set<Socket>()
@@ -33,6 +35,9 @@ export class HttpBackend implements AsyncDisposable {
     const listener = (request: IncomingMessage, response: ServerResponse): void => {
       const chunks: Buffer[] = []
       request.on('error', () => {})
+      response.on('close', () => {
+        if (!response.writableFinished) this.broken.push(request.url ?? '')
+      })
       request.on('data', (chunk: Buffer) => chunks.push(chunk))
       request.on('end', () => {
         const body = Buffer.concat(chunks)
