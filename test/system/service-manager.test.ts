@@ -1,6 +1,6 @@
 /** An instance under a service manager that waits for its word, as `Type=notify` of systemd does. */
 import assert from 'node:assert/strict'
-import { chmod, chown, readFile } from 'node:fs/promises'
+import { chmod, chown, readFile, writeFile } from 'node:fs/promises'
 import { describe, it } from 'node:test'
 import { NotifyReceiver } from '../support/notify-receiver.ts'
 import { Premises } from '../support/premises.ts'
@@ -13,14 +13,16 @@ const NOBODY = 65_534
 
 describe('an instance that a service manager started', { skip: skipWithout('python3', 'systemd-notify') }, () => {
   for (const kind of ['path', 'abstract']) {
-    it(`says when it serves, shows that it lives, and says that it ends: socket by ${kind}`, async () => {
+    it(`says when it serves, shows that it lives, and says that it ends: socket by ${kind}`, async (t) => {
       const stub = await StubImap.start({ name: 'one', tls: 'plain' })
+      t.after(() => stub.stop())
       const env: NodeJS.ProcessEnv = { WATCHDOG_USEC: '500000' }
       await using premises = await Premises.make({ backend: stub.port, env })
       const socket = kind === 'path' ? premises.at('notify') : `@signalbox-test-${premises.management}-${process.pid}`
       env['NOTIFY_SOCKET'] = socket
       await using manager = await NotifyReceiver.start(socket)
-      const box = await premises.start(premises.config({ server: { threads: 1, shutdown_grace: '1m', log_format: 'json' } }))
+      const grace = (time: string): string => premises.config({ server: { threads: 1, shutdown_grace: time, log_format: 'json' } })
+      const box = await premises.start(grace('1m'))
       const ready = await manager.message('READY')
       assert.deepEqual(ready.assignments, { READY: '1' })
       assert.equal(manager.received.indexOf(ready), 0)
@@ -31,6 +33,17 @@ describe('an instance that a service manager started', { skip: skipWithout('pyth
       const client = await WireClient.connect({ port: premises.imaps, ca: premises.authority.cert })
       await client.until(/^\* OK .*\r\n/)
       assert.match(await client.command('a LOGIN ann@example.com secret'), /^a OK/m)
+      // A reload is told from its beginning to its end, whatever comes of it.
+      for (const [text, event] of [[grace('2m'), 'config_reloaded'], ['[server]\nthreds = 1\n', 'config_refused']] as const) {
+        const [from, lines] = [manager.received.length, box.lines.length]
+        await writeFile(box.path, text)
+        box.signal('SIGHUP')
+        const reloading = await manager.message('RELOADING', from)
+        const usec = Number(reloading.assignments['MONOTONIC_USEC'])
+        assert.ok(usec > ready.at && usec <= reloading.at, `${usec} of ${ready.at} to ${reloading.at}`)
+        await manager.message('READY', manager.received.indexOf(reloading))
+        await box.line((line) => line['event'] === event, undefined, lines)
+      }
       box.signal('SIGTERM')
       const stopping = await manager.message('STOPPING')
       // Sessions go on, and so does the watchdog.
@@ -38,9 +51,8 @@ describe('an instance that a service manager started', { skip: skipWithout('pyth
       assert.match(await client.command('b NOOP'), /this is one/)
       client.destroy()
       assert.deepEqual(await box.exited, { code: 0, signal: null })
-      assert.equal(manager.received.filter(({ assignments }) => assignments['READY'] !== undefined).length, 1)
+      assert.equal(manager.received.filter(({ assignments }) => assignments['READY'] !== undefined).length, 3)
       assert.ok(!box.lines.some(({ event }) => event === 'notify_failed'))
-      await stub.stop()
     })
   }
 
