@@ -87,6 +87,9 @@ const BY_TITLE: Readonly<Record<string, readonly [file: string, title: string]>>
   WATCH_SILENCE: ['mapping/redis/watch', 'a network that swallows everything is noticed by the silence'],
   REDIS_PUSH: ['bus/redis', 'a message beyond every frame costs a connection, not the memory'],
   DRAIN_DEFAULT_MS: ['session/sessions', 'a drain ends the sessions of its destination evenly over its time, and no others'],
+  REVIEW_BATCH: ['session/review', 'accounts are looked up so many at a time'],
+  REVIEW_STEP_MS: ['session/review', 'accounts are looked up so many at a time'],
+  REVIEW_PAUSE_MS: ['session/review', 'what nobody could say is asked again, until somebody can, and only what was left'],
   DRAIN_STEP_MS: ['session/sessions', 'a drain ends the sessions of its destination evenly over its time, and no others'],
 }
 

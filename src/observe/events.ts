@@ -152,6 +152,11 @@ export function busDoubt(log: Logger, fields: { reason: string; times: number })
   log.warn({ event: 'bus_doubt', ...fields }, 'changes of peers may have been missed')
 }
 
+/** Kicks may have been missed: one worker's sessions were compared with the source. */
+export function sessionsReviewed(log: Logger, fields: { accounts: number; ended: number; unknown: number }): void {
+  log.info({ event: 'sessions_reviewed', ...fields }, 'sessions were compared with the source')
+}
+
 /** Another live instance uses this one's name. */
 export function busTwin(log: Logger, fields: { times: number }): void {
   log.error({ event: 'bus_twin', ...fields }, 'another instance uses the name of this one')

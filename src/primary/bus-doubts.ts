@@ -30,9 +30,10 @@ export interface BusDoubtsOptions {
   readonly clock: Clock
   /**
    * Everything cached is doubtful. Called once per turn of the event loop, or twice when the second reason is worth a line
-   * and the first was not. `quiet`: the reason is told otherwise, or is the ordinary course of things.
+   * and the first was not; the same for one after which kicks are missing, too (`kicks`). `quiet`: the reason is told
+   * otherwise, or is the ordinary course of things.
    */
-  readonly doubt: (reason: string, quiet: boolean) => void
+  readonly doubt: (reason: string, quiet: boolean, kicks: boolean) => void
   readonly told: {
     /** Somebody else uses our name. Seldom; `times`: his frames since. */
     twin(times: number): void
@@ -48,7 +49,8 @@ export class BusDoubts {
   readonly #strangers = new Strangers()
   readonly #standing: Seldom
   #possible = false
-  #doubted: 'no' | 'quietly' | 'loudly' = 'no'
+  /** In this turn; undefined: not yet. */
+  #doubted: { loudly: boolean; kicks: boolean } | undefined
 
   constructor(options: BusDoubtsOptions) {
     this.#options = options
@@ -72,7 +74,12 @@ export class BusDoubts {
 
   missed(instance: string, what: Missed): void {
     if (this.#possible && GAPS.has(what)) this.counters.gaps++
-    this.doubt(WHY[what](instance), what === 'new')
+    this.doubt(WHY[what](instance), what === 'new', GAPS.has(what))
+  }
+
+  /** What was said meanwhile was said to others. */
+  away(reason: string): void {
+    this.doubt(reason, false, true)
   }
 
   /** A frame of somebody who is believed, with a content that isn't one. */
@@ -102,11 +109,13 @@ export class BusDoubts {
    * Once per turn of the event loop: what comes in one piece was sent before any cache could have asked again after the
    * first doubt, so that one doubt covers it all; and a flood of frames must not become a flood of messages to the workers.
    */
-  doubt(reason: string, quiet = false): void {
-    if (!this.#possible || this.#doubted === 'loudly' || (quiet && this.#doubted === 'quietly')) return
-    if (this.#doubted === 'no') queueMicrotask(() => (this.#doubted = 'no'))
-    this.#doubted = quiet ? 'quietly' : 'loudly'
+  doubt(reason: string, quiet = false, kicks = false): void {
+    if (!this.#possible) return
+    const before = this.#doubted
+    if (before !== undefined && (quiet || before.loudly) && (!kicks || before.kicks)) return
+    if (before === undefined) queueMicrotask(() => (this.#doubted = undefined))
+    this.#doubted = { loudly: !quiet || before?.loudly === true, kicks: kicks || before?.kicks === true }
     this.counters.doubts++
-    this.#options.doubt(reason, quiet)
+    this.#options.doubt(reason, quiet, kicks)
   }
 }

@@ -106,7 +106,7 @@ export class BusMember {
   readonly #sessions: PeerQuestions<InstanceSessions>
   readonly #sender: BusSender
   readonly #patience: number
-  /** Milliseconds for which one that is lost may serve what it has, and is named. */
+  /** Milliseconds for which one that is lost may serve what it has cached, and is named for it. */
   readonly #memory: number
   readonly #counters = { repeated: 0, received: 0 }
   #phase: Phase = 'new'
@@ -224,7 +224,7 @@ export class BusMember {
   /** Publishes a change and waits for acknowledgements, at most ack_timeout. Names every peer that has not confirmed. Never rejects. */
   async publish(change: Change): Promise<readonly PeerOutcome[]> {
     const { clock, cluster, told } = this.#options
-    const lost = this.#peers.missed(clock.now(), this.#memory)
+    const lost = this.#peers.missed(clock.now(), ofRoutes(change) ? this.#memory : Number.POSITIVE_INFINITY)
     const sequence = this.sequence + 1
     const settled = this.#acknowledgements.expect(sequence, this.#peers.expect(sequence))
     const timer = clock.after(cluster.ackTimeout, () => this.#acknowledgements.settle(sequence), { keepAlive: true })
@@ -351,7 +351,7 @@ export class BusMember {
 
   #resubscribed(): void {
     if (this.#phase === 'closed') return
-    this.#doubts.doubt('the subscription to the bus was made anew')
+    this.#doubts.away('the subscription to the bus was made anew')
     if (this.#phase === 'joined' || this.#saidHello) this.#helloAgain()
   }
 
@@ -375,7 +375,7 @@ export class BusMember {
     if (this.#phase === 'joining') return back ? this.#joining.progress() : undefined
     if (back) {
       this.#options.told.up(this.#presence.awaySeconds)
-      this.#doubts.doubt('this instance was off the bus')
+      this.#doubts.away('this instance was off the bus')
       // A hello that has come back has just been heard by everybody.
       if (kind !== 'hello') this.#helloAgain()
     }
@@ -545,4 +545,9 @@ export class BusMember {
       .catch((error: unknown) => told.failed('query', asSignalboxError(error)))
       .finally(() => this.#answering--)
   }
+}
+
+/** What one that is lost has cached it doubts after a while by itself; its sessions live for as long as it does. */
+function ofRoutes({ kind }: Change): boolean {
+  return kind === 'invalidate' || kind === 'invalidate-all'
 }

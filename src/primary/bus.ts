@@ -58,11 +58,11 @@ export async function joinBus(surroundings: BusSurroundings): Promise<BusMember 
     states: () => fleet.states(),
     adopt: (states) => fleetRef.tell({ type: 'adopt', states }),
     obey: (change) => fleetRef.ask({ type: 'obey', change }, deadline),
-    doubt: (reason, quiet) => {
+    doubt: (reason, quiet, kicks) => {
       // A flood of bad frames is one line now and then.
       const times = quiet ? undefined : doubts.times('doubt')
       if (times !== undefined) events.busDoubt(log, { reason, times })
-      fleetRef.ask({ type: 'doubt', reason }, deadline).catch((error: unknown) => events.changeUnconfirmed(log, { change: 'doubt', error: asSignalboxError(error) }))
+      fleetRef.ask({ type: 'doubt', reason, kicks }, deadline).catch((error: unknown) => events.changeUnconfirmed(log, { change: 'doubt', error: asSignalboxError(error) }))
     },
     told: report(surroundings),
   })

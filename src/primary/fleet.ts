@@ -53,6 +53,8 @@ export interface PublishInvalidateAll extends Question<Confirmation> {
 export interface PublishDoubt extends Question<Confirmation> {
   readonly type: 'doubt'
   readonly reason: string
+  /** Kicks, too: the workers look their sessions over. */
+  readonly kicks?: boolean
 }
 /** The source itself told of a change (a watch): every instance hears that by itself, so it concerns this one only. */
 export interface LocalChange extends Question<Confirmation> {
@@ -94,7 +96,7 @@ export interface Adopt extends Message {
   readonly type: 'adopt'
   readonly states: readonly GivenState[]
 }
-/** The sessions of every live peer. */
+/** The sessions of every peer. */
 export interface PeerSessions extends Question<PeerLists> {
   readonly type: 'peer-sessions'
   readonly query: SessionsQuery
@@ -161,7 +163,7 @@ export interface Ended {
 
 export interface PeerLists {
   readonly answers: readonly { readonly instance: string; readonly list: InstanceSessions }[]
-  /** Live peers that didn't answer in time. */
+  /** Peers that didn't answer in time, and lost ones. */
   readonly unanswered: readonly string[]
 }
 
@@ -259,7 +261,7 @@ export class Fleet implements Behaviour<FleetMessage> {
       case 'peer-sessions':
         return this.#peerSessions(message, reply)
       case 'doubt':
-        return this.#answer(message, reply, this.#doubt(message.reason))
+        return this.#answer(message, reply, this.#doubt(message.reason, message.kicks === true))
       case 'local-change':
         return this.#answer(message, reply, this.#local(changesOf(message.changed, false)))
       case 'obey':
@@ -356,7 +358,10 @@ export class Fleet implements Behaviour<FleetMessage> {
 
   #peerSessions(message: PeerSessions, reply: Reply): void {
     const bus = this.#bus
-    const live = bus?.peers().filter(({ lostAt }) => lostAt === undefined) ?? []
+    const peers = bus?.peers() ?? []
+    const live = peers.filter(({ lostAt }) => lostAt === undefined)
+    // It may live all the same, and its sessions with it.
+    const lost = peers.filter(({ lostAt }) => lostAt !== undefined).map(({ instance }) => instance)
     const asked = live.map(async ({ instance }) => ({
       instance,
       list: await bus?.askSessions(instance, message.query, this.#options.ackTimeout),
@@ -364,7 +369,7 @@ export class Fleet implements Behaviour<FleetMessage> {
     void Promise.all(asked).then((lists) =>
       reply.to(message, {
         answers: lists.flatMap(({ instance, list }) => (list === undefined ? [] : [{ instance, list }])),
-        unanswered: lists.flatMap(({ instance, list }) => (list === undefined ? [instance] : [])),
+        unanswered: [...lists.flatMap(({ instance, list }) => (list === undefined ? [instance] : [])), ...lost],
       }),
     )
   }
@@ -400,21 +405,34 @@ export class Fleet implements Behaviour<FleetMessage> {
     return this.#reading
   }
 
-  /** What was missed may have been a change of the shared file: looked up again, its table would say the same as before. */
-  #readAfterDoubt(): void {
+  /** What was missed may have been a change of the shared file: looked up again, its table would say the same as before. False: it could not be read. */
+  #readAfterDoubt(): Promise<boolean> {
     const { reread, rereadFailed } = this.#options
-    if (reread === undefined || this.#readNext !== undefined) return
-    this.#read(reread).then(
-      (changed) => this.#here(changesOf(changed, false)),
-      (error: unknown) => rereadFailed?.(asSignalboxError(error)),
+    if (reread === undefined) return Promise.resolve(true)
+    // Who began that reading tells what came of it.
+    if (this.#readNext !== undefined) return this.#readNext.then(() => true, () => false)
+    return this.#read(reread).then(
+      async (changed) => {
+        await this.#here(changesOf(changed, false))
+        return true
+      },
+      (error: unknown) => {
+        rereadFailed?.(asSignalboxError(error))
+        return false
+      },
     )
   }
 
-  #doubt(reason: string): Promise<Confirmation> {
-    this.#readAfterDoubt()
-    return this.#gather('doubt', ({ line }) => [line.doubt(reason)]).then((local) =>
-      this.#confirmation(local, []),
-    )
+  async #doubt(reason: string, kicks: boolean): Promise<Confirmation> {
+    const reading = this.#readAfterDoubt()
+    const doubting = this.#gather('doubt', ({ line }) => [line.doubt(reason)])
+    if (kicks) void Promise.all([reading, doubting]).then(([read]) => this.#review(read))
+    return this.#confirmation(await doubting, [])
+  }
+
+  /** By what is known now: not by a file that could not be read, which says what it said before. */
+  #review(read: boolean): void {
+    if (read) for (const { sessions } of this.#members.values()) sessions.tell({ type: 'review' })
   }
 
   #local(changes: readonly Change[]): Promise<Confirmation> {

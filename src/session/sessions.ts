@@ -14,6 +14,8 @@ import type { ProtocolName } from '../config/config.ts'
 import { impossible } from '../errors.ts'
 import type { SignalboxError } from '../errors.ts'
 import { DRAIN_STEP_MS, SESSIONS_LISTED } from '../limits.ts'
+import { SessionReview } from './review.ts'
+import type { ReviewOptions } from './review.ts'
 
 /**
  * Ends the account's sessions; answered with how many when each has been told. `except` spares those that go to this
@@ -50,6 +52,10 @@ export interface Shut extends Question<true> {
   readonly destination: string
   readonly shut: boolean
 }
+/** Kicks may have been missed: ends the sessions that are where their accounts don't belong any more (review.ts). */
+export interface ReviewSessions extends Message {
+  readonly type: 'review'
+}
 export interface SessionsStatsQuestion extends Question<SessionsStats> {
   readonly type: 'stats'
 }
@@ -61,7 +67,7 @@ export interface ListSessions extends Question<SessionsList> {
   /** At most SESSIONS_LISTED. */
   readonly limit: number
 }
-export type SessionsMessage = Kick | Join | Leave | End | DrainSessions | Shut | SessionsStatsQuestion | ListSessions
+export type SessionsMessage = Kick | Join | Leave | End | DrainSessions | Shut | ReviewSessions | SessionsStatsQuestion | ListSessions
 
 export interface SessionsStats {
   readonly sessions: number
@@ -118,16 +124,27 @@ export interface SessionHandle {
 }
 
 /** What ends a session from outside. */
-export type EndedBy = 'kicked' | 'drained' | 'shutdown'
+export type EndedBy = 'kicked' | 'moved' | 'drained' | 'shutdown'
+
+/** What a review goes by; without it there is none. */
+export type Reviewing = Pick<ReviewOptions, 'where' | 'reviewed'>
 
 export class Sessions implements Behaviour<SessionsMessage> {
   readonly #clock: Clock
   readonly #all = new Set<SessionHandle>()
   readonly #byAccount = new Map<string, Set<SessionHandle>>()
   readonly #shut = new Set<string>()
+  readonly #review: SessionReview | undefined
 
-  constructor(clock: Clock = systemClock) {
+  constructor(clock: Clock = systemClock, reviewing?: Reviewing) {
     this.#clock = clock
+    if (reviewing === undefined) return
+    this.#review = new SessionReview({
+      ...reviewing,
+      clock,
+      accounts: () => [...this.#byAccount.keys()],
+      end: (account, destination) => this.#endElsewhere(account, destination, 'moved'),
+    })
   }
 
   /** Sessions that are open, in any stage. */
@@ -165,6 +182,8 @@ export class Sessions implements Behaviour<SessionsMessage> {
         if (message.shut) this.#shut.add(message.destination)
         else this.#shut.delete(message.destination)
         return reply.to(message, true)
+      case 'review':
+        return this.#review?.begin()
       case 'stats':
         return reply.to(message, this.#stats())
       case 'list':
@@ -180,12 +199,21 @@ export class Sessions implements Behaviour<SessionsMessage> {
   }
 
   #kick(identifier: string, except: string | undefined): number {
-    // A copy: ending a session makes it leave.
-    const members = [...(this.#byAccount.get(identifier) ?? [])]
-    const sessions =
-      except === undefined ? members : members.filter(({ routedTo }) => routedTo !== undefined && routedTo !== except)
+    if (except !== undefined) return this.#endElsewhere(identifier, except, 'kicked')
+    const sessions = this.#sessionsOf(identifier)
     for (const session of sessions) session.end('kicked')
     return sessions.length
+  }
+
+  #endElsewhere(identifier: string, destination: string, why: EndedBy): number {
+    const sessions = this.#sessionsOf(identifier).filter(({ routedTo }) => routedTo !== undefined && routedTo !== destination)
+    for (const session of sessions) session.end(why)
+    return sessions.length
+  }
+
+  /** A copy: ending a session makes it leave. */
+  #sessionsOf(identifier: string): readonly SessionHandle[] {
+    return [...(this.#byAccount.get(identifier) ?? [])]
   }
 
   #end(which: 'preauth' | 'all'): number {

@@ -24,7 +24,7 @@ import { BUS_PATIENCE, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBE
 import type { MappingMessage } from '../mapping/actor.ts'
 import type { MappingLookup } from '../mapping/source.ts'
 import type { Log } from '../observe/log.ts'
-import { acceptFailed, actorCrashed, clientAddressLost, connectionRefused, frameInvalid } from '../observe/events.ts'
+import { acceptFailed, actorCrashed, clientAddressLost, connectionRefused, frameInvalid, sessionsReviewed } from '../observe/events.ts'
 import { Seldom } from '../observe/seldom.ts'
 import type { AcceptorMessage } from '../primary/handover-messages.ts'
 import type { HealthMessage } from '../primary/health.ts'
@@ -71,6 +71,8 @@ const COUNT_DEADLINE_MS = 1_000
 const PENALTY_DEADLINE_MS = 1_000
 /** How long the primary may take to count a worker in. */
 const JOIN_DEADLINE_MS = 10_000
+/** Over what a lookup may take, when its outcome is asked for. */
+const REVIEW_MARGIN_MS = 2_000
 /** How often a draining worker looks whether its sessions are gone. */
 const DRAIN_POLL_MS = 50
 
@@ -81,7 +83,7 @@ export class Worker implements Behaviour<WorkerMessage> {
   readonly #catalogue: Catalogue
   readonly #resolver: Resolver
   readonly #resolverActor: RunningActor<ResolverMessage>
-  readonly #sessions = new Sessions()
+  readonly #sessions: Sessions
   readonly #sessionsActor: RunningActor<SessionsMessage>
   readonly #counting: Counting
   readonly #health: HealthView
@@ -143,6 +145,13 @@ export class Worker implements Behaviour<WorkerMessage> {
       report: resolverReport(logger, redact, clock, config.mapping.source),
     })
     this.#resolverActor = spawn(this.#resolver, { name: 'resolver', clock, onCrash })
+    this.#sessions = new Sessions(clock, {
+      where: async (identifier) => {
+        const route = await this.#resolverActor.ref.ask({ type: 'inspect', identifier }, now.config.mapping.lookupTimeout + REVIEW_MARGIN_MS)
+        return route.source === 'stale' ? undefined : this.#catalogue.nameOf(route.destination)
+      },
+      reviewed: (counts) => sessionsReviewed(logger, counts),
+    })
     this.#sessionsActor = spawn(this.#sessions, { name: 'sessions', clock, onCrash })
     this.#counting = new Counting({
       worker,

@@ -356,6 +356,33 @@ describe('publishing', () => {
     }
   })
 
+  test('a lost peer is named for what concerns sessions until it is forgotten: they live as long as it does', async () => {
+    const stage = new Stage()
+    const [a, b] = await stage.pair()
+    b.end.vanish()
+    await stage.beats(4)
+    stage.clock.advance(86_400_000)
+    const named = [{ instance: 'b', acknowledged: false, count: 0 }]
+    const hold = { kind: 'hold', identifier: 'carol', id: 'one', ms: 1_000 } as const
+    const drain = { kind: 'drain', destination: 'alpha', over: 0 } as const
+    for (const change of [KICK, hold, drain]) assert.deepEqual(await a.member.publish(change), named)
+    assert.deepEqual(await a.member.publish(CAROL), [])
+    assert.equal(a.member.forget('b'), true)
+    assert.deepEqual(await a.member.publish(KICK), [])
+  })
+
+  test('a lost peer that is back is asked again, and named no longer', async () => {
+    const stage = new Stage()
+    const [a, b] = await stage.pair()
+    b.end.cut = true
+    await stage.beats(4)
+    assert.ok(a.told.includes('lost b'))
+    assert.deepEqual(await a.member.publish(KICK), [{ instance: 'b', acknowledged: false, count: 0 }])
+    b.end.mend()
+    await stage.beats(2)
+    assert.deepEqual(await a.member.publish(KICK), [{ instance: 'b', acknowledged: true, count: 3 }])
+  })
+
   test('after leaving: everybody is named, nothing waits', async () => {
     const stage = new Stage()
     const [a, b] = await stage.pair()
@@ -370,6 +397,25 @@ describe('publishing', () => {
 })
 
 describe('what was missed', () => {
+  test('kicks may be missing after frames were, and after this instance was away; not because somebody new has come or one is gone', async () => {
+    const stage = new Stage()
+    const [a, b] = await stage.pair()
+    await stage.joined('c')
+    await settle()
+    assert.deepEqual([a.kicksMissed, b.kicksMissed], [[], []])
+    loseNext(stage.hub, 'a', 'b')
+    void a.member.publish(KICK)
+    await stage.beats(1)
+    assert.deepEqual([a.kicksMissed, b.kicksMissed], [[], ['frames of peer a were missed']])
+    b.end.cut = true
+    await stage.beats(4)
+    assert.deepEqual(a.kicksMissed, [])
+    b.end.mend()
+    await stage.beats(1)
+    assert.deepEqual(a.kicksMissed, ['frames of peer b were missed'])
+    assert.equal(b.kicksMissed[1], 'the subscription to the bus was made anew')
+  })
+
   test('a lost frame is doubted with the next one', async () => {
     const stage = new Stage()
     const [a, b] = await stage.pair()

@@ -176,3 +176,20 @@ test('the list stops at its limit and at the most that one answer may hold', asy
     assert.deepEqual([answer.sessions.length, answer.groups[0]?.sessions], [listed, SESSIONS_LISTED + 1])
   }
 })
+
+test('a review ends what is elsewhere, spares what is there or has no route yet', async () => {
+  const clock = new FakeClock()
+  const counts: unknown[] = []
+  const sessions = new Sessions(clock, { where: async (account) => (account === 'a' ? 'new' : undefined), reviewed: (told) => counts.push(told) })
+  const { ref } = spawn<SessionsMessage>(sessions, { name: 'sessions', clock })
+  const [waiting, there, elsewhere, unknown] = ['a', 'a', 'a', 'b'].map((account) => {
+    const handle = new Handle(account)
+    ref.tell({ type: 'join', session: handle })
+    return handle
+  })
+  for (const [handle, destination] of [[there, 'new'], [elsewhere, 'old'], [unknown, 'old']] as const) if (handle !== undefined) handle.routedTo = destination
+  ref.tell({ type: 'review' })
+  for (let turns = 0; turns < 4; turns++) await new Promise((resolve) => setImmediate(resolve))
+  assert.deepEqual([waiting?.ends, there?.ends, elsewhere?.ends, unknown?.ends], [[], [], ['moved'], []])
+  assert.deepEqual(counts, [{ accounts: 2, ended: 1, unknown: 1 }])
+})

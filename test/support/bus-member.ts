@@ -22,6 +22,8 @@ export class Actor {
   readonly member: BusMember
   /** Doubts that are worth a line, and those that aren't. */
   readonly doubts: string[] = []
+  /** Those after which kicks are missing. */
+  readonly kicksMissed: string[] = []
   readonly quiet: string[] = []
   readonly obeyed: Change[] = []
   /** Everything it was told, as "event" or "event detail". */
@@ -54,7 +56,10 @@ export class Actor {
         this.obeyed.push(change)
         return change.kind === 'kick' ? 3 : 0
       },
-      doubt: (reason, quiet) => (quiet ? this.quiet : this.doubts).push(reason),
+      doubt: (reason, quiet, kicks) => {
+        ;(quiet ? this.quiet : this.doubts).push(reason)
+        if (kicks) this.kicksMissed.push(reason)
+      },
       told: {
         up: () => this.told.push('up'),
         beat: (at) => (this.beat = at),
