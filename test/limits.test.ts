@@ -33,6 +33,8 @@ const BY_NAME: Readonly<Record<string, readonly string[]>> = {
   'mapping/redis/lookup': ['MAPPING_VALUE', 'REDIS_REPLY'],
   'mapping/sql/pool': ['LOOKUPS_IN_FLIGHT'],
   'mapping/spool': ['MAPPING_BATCH'],
+  'mapping/file/lock': ['SHARED_LOCK_STALE_MS', 'SHARED_LOCK_WAIT_MS'],
+  'mapping/gathering': ['GATHER_MS'],
   'mapping/tally': ['SUMMARY_VALUES'],
   'mapping/waiting': ['RECONNECT_MIN_MS', 'RECONNECT_MAX_MS'],
   'actor/actor': ['MAILBOX'],
@@ -96,6 +98,7 @@ const BY_TITLE: Readonly<Record<string, readonly [file: string, title: string]>>
 /** Constant → what a test would have to show. docs/security.md points here. */
 const NOT_PROVEN: Readonly<Record<string, string>> = {
   REDIS_HANDSHAKE_MS: 'a server that accepts and goes silent in its handshake is given up then',
+  SHARED_TRIES: 'a file that somebody changes before each try ends a write with SOURCE_CONFLICT after so many',
   WATCH_REFUSED_MS: 'a server that refused to track keys is asked again then, and not sooner',
   BUS_WELCOMES: 'the introductions of one heartbeat beyond N go unanswered',
   DRAIN_SECONDS: 'an hour is taken, one second more is refused',
