@@ -13,7 +13,7 @@ export const STAGES = ['preauth', 'resolve', 'dial', 'replay'] as const
 export type Stage = (typeof STAGES)[number]
 
 export const OUTCOMES = ['accepted', 'refused', 'unavailable'] as const
-/** `refused`: by the backend. `unavailable`: it could not be tried, the client got a temporary failure. */
+/** `refused`: by the backend, or by us for a name that can be no account's. `unavailable`: it could not be tried, the client got a temporary failure. */
 export type Outcome = (typeof OUTCOMES)[number]
 
 /** All that is counted of the sessions of one protocol to one destination. */

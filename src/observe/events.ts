@@ -62,8 +62,8 @@ export interface RefusedFields extends SessionFields {
   readonly account?: string
   readonly destination?: string
   readonly mechanism?: Mechanism
-  /** `backend`: the backend said no; `malformed`, `unsupported`: it never got there. */
-  readonly reason: 'backend' | 'malformed' | 'unsupported' | 'identifier'
+  /** `backend`: the backend said no; `identifier`: the name can be no account's, and it never got there. */
+  readonly reason: 'backend' | 'identifier'
   /** Which attempt of this connection, from 1. */
   readonly attempt: number
 }
@@ -325,6 +325,11 @@ export function workerDraining(log: Logger, fields: { worker: number; pid: numbe
 /** The service manager did not take a message: it may think that the instance never started, or stands still. */
 export function notifyFailed(log: EventLog, fields: { message: string; error: unknown; times: number }): void {
   log.warn({ event: 'notify_failed', ...fields }, 'the service manager could not be told')
+}
+
+/** Node.js warned of something in this process: a leak that it suspects, a deprecation, an experiment. */
+export function processWarning(log: Logger, fields: { error: Error }): void {
+  log.warn({ event: 'process_warning', ...fields }, 'the runtime warned of something')
 }
 
 /** A signal came that means nothing here. */

@@ -12,6 +12,7 @@ import type { Behaviour } from '../actor/actor.ts'
 import type { ActorRef, Message, Question, Reply } from '../actor/message.ts'
 import type { Clock, Timer } from '../clock.ts'
 import type { ConnectionEnvelope, Settings, StartEnvelope, ToPrimary, ToWorker } from '../cluster/channel.ts'
+import { expectSocketLists } from '../cluster/socket-lists.ts'
 import { asSignalboxError, impossible, SignalboxError } from '../errors.ts'
 import {
   DEATHS_AT_START,
@@ -424,6 +425,7 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
 /** False: the channel is gone. */
 function post(child: ClusterWorker, envelope: ToWorker): boolean {
   if (!child.isConnected()) return false
+  if ('settings' in envelope) expectSocketLists(child.process, envelope.settings.listeners)
   child.send(envelope, undefined, undefined, () => {
     // A channel that broke is told by its 'disconnect'.
   })

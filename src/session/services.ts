@@ -71,12 +71,15 @@ export interface Reported {
   readonly profile: { readonly listener: ListenerConfig }
 }
 
+/** `backend` where nothing is said. `identifier`: the name that was sent can be no account's, so that no backend was asked. */
+export type RefusalReason = 'backend' | 'identifier'
+
 /** What the operator is told of a session. */
 export interface SessionReport {
   accepted(session: Reported, login: LoginFacts): void
   /** A connection without a login was bridged. */
   passedThrough(session: Reported, facts: LoginFacts): void
-  refused(session: Reported, login: LoginFacts): void
+  refused(session: Reported, login: LoginFacts, reason?: RefusalReason): void
   unavailable(session: Reported, login: LoginFacts, error: SignalboxError): void
   closed(session: Reported, end: SessionClosed): void
 }

@@ -247,8 +247,14 @@ export class Session implements SessionHandle {
         this.#backend.drop()
         this.#throwIfEnded()
         const error = asSignalboxError(thrown)
-        this.#services.report.unavailable(this, this.#facts(attempt), error)
-        client.unavailable(error.code === 'ACCOUNT_FULL' ? 'limit' : undefined)
+        if (error.code === 'CLIENT_BAD_IDENTIFIER') {
+          // Such a name fails for ever: the client must hear so, and pay for it like for any other wrong one.
+          this.#services.report.refused(this, this.#facts(attempt), 'identifier')
+          client.refused({ text: undefined })
+        } else {
+          this.#services.report.unavailable(this, this.#facts(attempt), error)
+          client.unavailable(error.code === 'ACCOUNT_FULL' ? 'limit' : undefined)
+        }
       }
       this.#leave()
       this.#attempting = false

@@ -16,7 +16,11 @@ import type { RenewableTls } from './inbound.ts'
 import { policyOptions } from './policy.ts'
 import { checkTicketKeys } from './ticket-keys.ts'
 
-/** Sessions are resumed by servers of this name only; the same in every worker and instance. */
+/**
+ * Sessions are resumed by servers of this name only; the same in every worker and instance. One for all certificates: OpenSSL
+ * compares it with that of the context a handshake begins with, and decides on a ticket before SNICallback is asked for
+ * another. So a session can be resumed under another server name than it began with (docs/tls.md says why that does no harm).
+ */
 const SESSION_CONTEXT = 'signalbox'
 
 /**

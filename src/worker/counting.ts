@@ -12,6 +12,7 @@ import { watchProcess } from '../observe/process-facts.ts'
 import type { ProcessFacts } from '../observe/process-facts.ts'
 import type { SampledSession, TallyMessage } from '../primary/tally.ts'
 import type { LoginFacts, Reported, SessionReport } from '../session/services.ts'
+import { TURNED_AWAY } from './report.ts'
 
 export interface CountingOptions {
   readonly worker: number
@@ -61,9 +62,9 @@ export class Counting {
         letIn(session, facts)
         to.passedThrough(session, facts)
       },
-      refused: (session, facts) => {
+      refused: (session, facts, reason) => {
         leg(session, facts.destination).refused++
-        to.refused(session, facts)
+        to.refused(session, facts, reason)
       },
       unavailable: (session, facts, error) => {
         leg(session, facts.destination).unavailable++
@@ -71,6 +72,8 @@ export class Counting {
         to.unavailable(session, facts, error)
       },
       closed: (session, end) => {
+        const turnedAway = end.login === undefined && end.error !== undefined ? TURNED_AWAY.get(end.error.code) : undefined
+        if (turnedAway !== undefined) this.counters.refused(session.profile.listener.protocol, turnedAway)
         if (end.login !== undefined) {
           const { account, destination } = end.login
           leg(session, destination).sessions--
@@ -119,11 +122,11 @@ export class Counting {
 
   /** Grows with whatever happens: the sum of all that was counted. */
   #moved(): number {
-    const { legs, failures } = this.counters.counts(this.#options.cache(), 0)
+    const { legs, failures, refused } = this.counters.counts(this.#options.cache(), 0)
     const { hits, misses, invalidations, evictions, audited } = this.#options.cache()
     let moved = hits + misses + invalidations + evictions + audited
     for (const leg of legs) moved += 2 * leg.accepted + leg.refused + leg.unavailable + leg.bytesIn + leg.bytesOut - leg.sessions
-    for (const { times } of failures) moved += times
+    for (const { times } of [...failures, ...refused]) moved += times
     return moved
   }
 }

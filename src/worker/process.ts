@@ -12,6 +12,8 @@ import { workerCrashed, workerFailed } from '../observe/events.ts'
 import { createLog } from '../observe/log.ts'
 import type { Log } from '../observe/log.ts'
 import { dropPrivileges } from '../cluster/privileges.ts'
+import { expectSocketLists } from '../cluster/socket-lists.ts'
+import { logWarnings } from '../observe/process-warnings.ts'
 import { createRedactor } from '../observe/redaction.ts'
 import { Worker } from './worker.ts'
 
@@ -26,6 +28,7 @@ export function runWorker(): void {
   // Node would open a debugger's port, through which every local user is this process.
   process.on('SIGUSR1', () => {})
   process.on('message', (envelope: ToWorker, handle: unknown) => {
+    if (envelope.t === 'start' || envelope.t === 'settings') expectSocketLists(process, envelope.settings.listeners)
     if (envelope.t === 'start') {
       start(envelope, (begun) => {
         worker = begun
@@ -47,6 +50,7 @@ function start(envelope: StartEnvelope, begun: (worker: Worker) => void): void {
     worker: envelope.worker,
   })
   process.on('exit', () => log.flushSync())
+  logWarnings(log.logger)
   process.on('uncaughtExceptionMonitor', (error) => {
     workerCrashed(log.logger, { error })
   })

@@ -11,7 +11,7 @@ import type { HttpServices } from '../session/http/services.ts'
 import type { LoginFacts, Reported, SessionReport } from '../session/services.ts'
 
 /** What ends a connection before its login that an operator should look at, and how it is called. */
-const TURNED_AWAY: ReadonlyMap<string, string> = new Map([
+export const TURNED_AWAY: ReadonlyMap<string, string> = new Map([
   ['CLIENT_TOO_MANY_CONNECTIONS', 'address-full'],
   ['CLIENT_CROWDED_OUT', 'preauth-memory'],
   ['CLIENT_PROXY_HEADER', 'proxy-header'],
@@ -62,13 +62,13 @@ export function sessionReport(log: Logger, redact: Redactor, clock: Clock): Sess
         seconds: seconds(facts.took / 1000),
       })
     },
-    refused(session, facts) {
+    refused(session, facts, reason = 'backend') {
       events.loginRefused(log, {
         ...fields(session),
         account: account(facts),
         ...(facts.destination === undefined ? {} : { destination: facts.destination }),
         ...(facts.mechanism === undefined ? {} : { mechanism: facts.mechanism }),
-        reason: 'backend',
+        reason,
         attempt: facts.attempt,
       })
     },

@@ -243,8 +243,12 @@ export class Worker implements Behaviour<WorkerMessage> {
       limits,
       flush: () => this.#link.flush(),
       begin: (taken) => this.#begin(taken),
-      acceptFailed: ({ name, protocol }, error) => acceptFailed(logger, { listener: name, protocol, error }),
+      acceptFailed: ({ name, protocol }, error) => {
+        this.#counting.counters.refused(protocol, 'accept-failed')
+        acceptFailed(logger, { listener: name, protocol, error })
+      },
       refused: ({ name: listener, protocol }, client, reason) => {
+        this.#counting.counters.refused(protocol, reason)
         const times = refusals.times(`${listener} ${reason}`)
         if (times !== undefined) connectionRefused(logger, { listener, protocol, client, reason, times })
       },

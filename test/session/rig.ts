@@ -258,9 +258,9 @@ export async function sessionRig(options: RigOptions = {}): Promise<SessionRig> 
   const facts: LoginFacts[] = []
   const dials: OpenDial[] = []
   const backends: FakeBackend[] = []
-  const note = (what: string, login: LoginFacts, error?: SignalboxError): void => {
+  const note = (what: string, login: LoginFacts, why?: SignalboxError | string): void => {
     facts.push(login)
-    told.push([what, login.account ?? '-', login.destination ?? '-', ...(error === undefined ? [] : [error.code])].join(' '))
+    told.push([what, login.account ?? '-', login.destination ?? '-', ...(why === undefined ? [] : [typeof why === 'string' ? why : why.code])].join(' '))
   }
   const protocol: LoginProtocol = {
     kind: 'login',
@@ -312,7 +312,7 @@ export async function sessionRig(options: RigOptions = {}): Promise<SessionRig> 
     report: {
       accepted: (_session, login) => note('accepted', login),
       passedThrough: (_session, login) => note('passed through', login),
-      refused: (_session, login) => note('refused', login),
+      refused: (_session, login, reason) => note('refused', login, reason),
       unavailable: (_session, login, error) => note('unavailable', login, error),
       closed: (_session, end) => {
         told.push(`closed ${end.reason}${end.error === undefined ? '' : ` ${end.error.code}`}`)

@@ -110,26 +110,38 @@ test('trouble of any kind is a temporary failure that keeps the dialogue', async
   const backend = await rig.toReplay('a')
   backend.fail(new SignalboxError('BACKEND_REPLAY_TIMEOUT', 'slow'))
   await laters(2)
-  rig.client.send('LOGIN bad"name x\n')
-  await laters(3)
   rig.client.send('LOGIN b x\n')
   await eventually(() => rig.box.source.open.length === 1, 'resolve')
   await rig.box.source.fail('b')
-  await laters(4)
+  await laters(3)
   rig.client.send('LOGIN c x\n')
   await eventually(() => rig.box.source.open.length === 1, 'resolve')
   await rig.box.source.answer('c', 'two')
-  await laters(5)
+  await laters(4)
   assert.deepEqual(rig.told, [
     'unavailable a one BACKEND_CONNECT',
     'unavailable a one BACKEND_REPLAY_TIMEOUT',
-    'unavailable - - CLIENT_BAD_IDENTIFIER',
     'unavailable b - ROUTE_UNAVAILABLE',
     'unavailable c two BACKEND_DOWN',
   ])
   await rig.toBridge('d')
   await rig.kick('d')
   await rig.ends()
+})
+
+test('a name that can be no account’s is refused like a wrong password: held back, counted, the last one final, and nobody is asked', async () => {
+  const rig = await sessionRig()
+  for (let attempt = 1; attempt <= 3; attempt++) {
+    rig.client.send('LOGIN bad"name x\n')
+    await eventually(() => rig.told.filter((line) => line === 'refused - - identifier').length === attempt, 'it is told')
+    for (let turns = 0; turns < 3; turns++) await turn()
+    rig.box.clock.advance(999)
+    assert.equal(rig.client.received, `HELLO\n${'NO\n'.repeat(attempt - 1)}`)
+    rig.box.clock.advance(1)
+    await eventually(() => rig.client.received === `HELLO\n${'NO\n'.repeat(attempt)}`, 'the refusal')
+  }
+  assert.equal((await rig.ends()).error?.code, 'CLIENT_TOO_MANY_ATTEMPTS')
+  assert.deepEqual([rig.dials.length, rig.box.source.open.length], [0, 0])
 })
 
 test('a challenge is relayed, the client’s answer goes back, and a refusal after it is a refusal', async () => {

@@ -134,6 +134,11 @@ describe('file descriptors', () => {
       assert.ok(refused.length > 0 && refused.length < busy.length, `${refused.length} lines`)
       assert.equal(refused[0]?.['reason'], 'descriptors')
       assert.ok(!rig.box.lines.some(({ event }) => event === 'accept_failed'))
+      await soon('each of them is counted', async () => {
+        const { body } = await rig.admin.request('GET', '/metrics')
+        const counted = /^signalbox_connections_refused_total\{[^}]*reason="descriptors"[^}]*\} (\d+)$/m.exec(body)?.[1]
+        return Number(counted) >= busy.length
+      })
     })
   }
 })

@@ -81,6 +81,7 @@ describe('clients of other makers', { skip: skipWithout('openssl', 'python3') },
     const found = (pattern: RegExp): string => pattern.exec(outcome.text)?.[1] ?? ''
     return {
       failed: outcome.failed,
+      reused: /^Reused, /m.test(outcome.text),
       subject: found(/^ *subject=CN ?= ?(.*)$/m),
       version: found(/^New, (TLSv1\.\d), Cipher is \S+$/m),
       suite: found(/^New, TLSv1\.\d, Cipher is (\S+)$/m),
@@ -109,6 +110,20 @@ describe('clients of other makers', { skip: skipWithout('openssl', 'python3') },
     for (const name of ['mail.example.com', 'nowhere.invalid']) assert.equal((await handshake('-servername', name)).subject, 'mail.example.com')
     inbound = createInboundTls(tlsConfigOf(), randomBytes(48), await selfSigned(['here.test']))
     for (const name of ['here.test', 'nowhere.invalid']) assert.equal((await handshake('-servername', name)).subject, 'here.test')
+  })
+
+  it('may resume a session under another name, and see the certificate of the first', async () => {
+    serve()
+    const kept = join(temporary.path, 'session')
+    for (const version of ['-tls1_2', '-tls1_3']) {
+      // With its input at an end s_client leaves before a ticket of TLS 1.3 has come: -ign_eof waits for the server's end.
+      const first = await handshake(version, '-ign_eof', '-servername', 'mail.example.com', '-sess_out', kept)
+      assert.deepEqual([first.reused, first.subject], [false, 'mail.example.com'])
+      for (const name of ['mail.example.com', 'host.example.org']) {
+        const again = await handshake(version, '-ign_eof', '-servername', name, '-sess_in', kept)
+        assert.deepEqual([again.reused, again.subject], [true, 'mail.example.com'], `${version} ${name}`)
+      }
+    }
   })
 
   it('speak TLS 1.2 and 1.3, 1.3 alone where that is the least, and never less', async () => {

@@ -220,7 +220,7 @@ test('the only certificate, and the self-signed one, outlive a change of ticket 
 })
 
 for (const version of ['TLSv1.3', 'TLSv1.2'] as const) {
-  test(`${version}: a session that began under one name is not resumed under another`, async () => {
+  test(`${version}: a session is not offered under another name by a client that keeps to RFC 6066, and gets that name’s certificate`, async () => {
     const certificates = [certificateOf('one', one, ['one.test']), certificateOf('two', two, ['two.test'], true)]
     serve(createInboundTls(tlsConfigOf({ certificates }), randomBytes(48)))
     const first = await visit({ maxVersion: version, servername: 'one.test' })

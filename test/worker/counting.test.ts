@@ -59,6 +59,21 @@ test('what is reported is counted once, and handed on', async () => {
   end()
 })
 
+test('connections that are turned away here are counted by their reason, those that only end without a login are not', async () => {
+  const { counts, report, session, end } = await counting()
+  const closed = { reason: 'error' as const, bytesIn: 0, bytesOut: 0, seconds: 0, login: undefined }
+  for (const code of ['CLIENT_TOO_MANY_CONNECTIONS', 'CLIENT_CROWDED_OUT', 'CLIENT_PROXY_HEADER', 'CLIENT_CROWDED_OUT', 'CLIENT_TIMEOUT'] as const) {
+    report.closed(session, { ...closed, error: new SignalboxError(code, 'x') })
+  }
+  report.closed(session, { ...closed, reason: 'logout', error: undefined })
+  assert.deepEqual(counts.now().counts.refused, [
+    { protocol: 'imap', reason: 'address-full', times: 1 },
+    { protocol: 'imap', reason: 'preauth-memory', times: 2 },
+    { protocol: 'imap', reason: 'proxy-header', times: 1 },
+  ])
+  end()
+})
+
 test('the primary is told within a second of whatever happened, and nothing while nothing does', async () => {
   const { clock, told, cache, counts, report, session, end } = await counting()
   clock.advance(10 * COUNTERS_MS)
@@ -69,6 +84,7 @@ test('the primary is told within a second of whatever happened, and nothing whil
     () => report.closed(session, { reason: 'client', error: undefined, bytesIn: 1, bytesOut: 2, seconds: 3, login: facts }),
     () => cache.hits++,
     () => report.unavailable(session, facts, new SignalboxError('BACKEND_DOWN', 'x')),
+    () => counts.counters.refused('imap', 'listener-full'),
   ]
   for (const [index, happen] of happenings.entries()) {
     happen()
