@@ -568,6 +568,8 @@ export function changesOf(changed: Changed, reread: boolean): readonly Change[] 
     // Each frame by itself: nobody may look up what it voids in a file that has not been read again yet.
     changes.push({ kind: 'invalidate', identifiers, reread })
   }
+  // Nothing was news here, but it may be to peers.
+  if (reread && changes.length === 0) changes.push({ kind: 'invalidate', identifiers: [], reread })
   return changes
 }
 

@@ -61,6 +61,8 @@ export interface OperationsOptions {
   readonly limits: Limits
   readonly workers: () => readonly WorkerHandle[]
   readonly state: () => 'starting' | 'ready' | 'draining'
+  /** Aborted when it becomes `draining`. */
+  readonly draining: AbortSignal
   readonly watch: () => Stats['watch']
   /** What this instance tells its peers of itself. */
   readonly facts: () => InstanceFacts
@@ -102,6 +104,10 @@ export class PrimaryOperations implements Operations {
 
   state(): 'starting' | 'ready' | 'draining' {
     return this.#options.state()
+  }
+
+  get draining(): AbortSignal {
+    return this.#options.draining
   }
 
   normalize(identifier: string): string {
@@ -196,7 +202,7 @@ export class PrimaryOperations implements Operations {
   async reloadMappings(): Promise<ReloadAnswer> {
     try {
       const { invalidate, ...result } = await this.#options.mapping.ask({ type: 'reload' }, RELOAD_DEADLINE_MS)
-      return { ok: true, ...result, confirmation: await this.#invalidateChanged(invalidate) }
+      return { ok: true, ...result, confirmation: await this.#invalidateChanged(invalidate, this.#shared) }
     } catch (thrown) {
       const error = asSignalboxError(thrown)
       if (error.code !== 'SOURCE_INVALID') throw error
@@ -219,13 +225,26 @@ export class PrimaryOperations implements Operations {
   async cutover({ identifier, destination, hold, client }: CutoverRequest): Promise<CutoverAnswer> {
     const { clock, config } = this.#options
     await this.#refuseIfLacking(destination)
+    const warning = await this.#closed(destination)
     const who = `${config.cluster.instance} for ${client}`.slice(0, 200)
-    return cutover(this.#cutoverGround, clock, {
+    const answer = await cutover(this.#cutoverGround, clock, {
       identifier,
       destination,
       hold: Math.min(hold, DELAY_SECONDS) * 1000,
       holder: { id: randomUUID(), who, since: clock.wall() },
     })
+    return answer.result === 'busy' || warning === undefined ? answer : { ...answer, warning }
+  }
+
+  /** Why nobody can log in at the destination for the moment. An account may be moved there: somebody may be about to open it. */
+  async #closed(destination: string): Promise<string | undefined> {
+    const { fleet, health } = this.#options
+    const [breakers, { states }] = await Promise.all([health.ask({ type: 'snapshot' }, ASK_MS), fleet.ask({ type: 'status' }, ASK_MS)])
+    const given = states.find((one) => one.destination === destination)?.state ?? 'up'
+    const down = breakers.some((one) => one.destination === destination && one.down)
+    if (given === 'up' && !down) return undefined
+    const why = given === 'up' ? 'is down: it failed too often' : `was taken out by an operator (${given})`
+    return `destination "${destination}" ${why}; logins to it get the temporary failure`
   }
 
   get #cutoverGround(): CutoverGround {
@@ -305,15 +324,19 @@ export class PrimaryOperations implements Operations {
 
   /** Our own write is in force at the source: every instance invalidates; with a shared file it reads that again first. */
   #changed(identifiers: readonly string[]): Promise<Confirmation> {
-    const reread = this.#options.config.mapping.file?.shared === true
-    return this.#options.fleet.ask({ type: 'invalidate', identifiers, reread }, this.#fleetDeadline)
+    return this.#invalidateChanged({ all: false, identifiers }, this.#shared)
   }
 
-  #invalidateChanged(changed: Changed): Promise<Confirmation> {
+  /** Whether peers read the very file that this instance does. */
+  get #shared(): boolean {
+    return this.#options.config.mapping.file?.shared === true
+  }
+
+  #invalidateChanged(changed: Changed, reread = false): Promise<Confirmation> {
     const { fleet } = this.#options
     return changed.all
-      ? fleet.ask({ type: 'invalidate-all' }, this.#fleetDeadline)
-      : fleet.ask({ type: 'invalidate', identifiers: changed.identifiers }, this.#fleetDeadline)
+      ? fleet.ask({ type: 'invalidate-all', reread }, this.#fleetDeadline)
+      : fleet.ask({ type: 'invalidate', identifiers: changed.identifiers, reread }, this.#fleetDeadline)
   }
 
   /** The answer of the first worker that is still there. */

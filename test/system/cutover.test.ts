@@ -1,13 +1,15 @@
 /**
  * The cutover of an account over real processes: clients that come back at once while their account moves back and forth,
- * two operators at one account, the leading instance killed at every step, and lists of any length on a mapping file.
+ * two operators at one account, the leading instance killed at every step, the same over a file that two share, and lists of any
+ * length on a mapping file.
  *
  * SIGNALBOX_CUTOVER_SESSIONS and SIGNALBOX_CUTOVER_ROUNDS make the first one longer, SIGNALBOX_CUTOVER_ACCOUNTS the list.
  */
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
+import { readFile, readdir } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
 import { request } from 'node:https'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after, before, describe, test } from 'node:test'
 import { systemClock } from '../../src/clock.ts'
@@ -244,6 +246,102 @@ describe('the cutover of an account', { skip: skipWithout('redis-server') }, () 
     assert.ok(outcomes.includes('old') && outcomes.includes('new'), `${JSON.stringify(outcomes)} after ${JSON.stringify(seen)}`)
     monitor.disconnect()
     hand.disconnect()
+  })
+})
+
+describe('the cutover of accounts over a file that two instances share', { skip: skipWithout('redis-server') }, () => {
+  const users = ['file0@example.com', 'file1@example.com', 'file2@example.com']
+  let stubs: Record<'old' | 'new', StubImap>
+  let rig: FleetRig
+  let a: FleetMember
+  let b: FleetMember
+
+  before(async () => {
+    stubs = { old: await StubImap.start({ name: 'old', tls: 'plain' }), new: await StubImap.start({ name: 'new', tls: 'plain' }) }
+    const destinations = { old: stubs.old.port, new: stubs.new.port }
+    const file = [...users, 'contested@example.com', 'killed@example.com'].map((user) => `${user}\told\n`).join('')
+    rig = await FleetRig.start(['a', 'b'], { destinations, file, mapping: { settle: '0s' }, cluster: { ack_timeout: '10s' } })
+    ;[a, b] = rig.pair
+  })
+  after(async () => {
+    await (rig as FleetRig | undefined)?.stop()
+    await Promise.all(Object.values(stubs).map((stub) => stub.stop()))
+  })
+
+  const move = (member: FleetMember, identifier: string, destination: string, more: Record<string, string> = {}) =>
+    member.admin.request('POST', '/accounts/cutover', { identifier, destination, ...more })
+  const mapped = async (user: string) => new RegExp(`^${user}\t(\\w+)$`, 'm').exec(await readFile(join(rig.directory, 'mappings'), 'utf8'))?.[1]
+  const leases = async () => (await readdir(rig.directory)).filter((name) => name.startsWith('.mappings.signalbox'))
+
+  test('sessions on both, accounts back and forth through both at once: after each answer nothing is on the old server', async () => {
+    const clients = users.flatMap((user) => [new Regular(a.imap, user), new Regular(b.imap, user), new Regular(b.imap, user)])
+    const all = (name: string) => until(`everybody is at ${name}`, () => clients.every(({ at }) => at === name), 60_000)
+    try {
+      await all('old')
+      for (let round = 0; round < 6; round++) {
+        const [from, to] = round % 2 === 0 ? (['old', 'new'] as const) : (['new', 'old'] as const)
+        // Different accounts at the same time, so that both instances write the file.
+        const answers = await Promise.all(users.map((user, i) => move((i + round) % 2 === 0 ? a : b, user, to)))
+        for (const { status, json, body } of answers) {
+          assert.equal(status, 200, body)
+          assert.equal((json as { result: string }).result, 'moved')
+        }
+        const came = stubs[from].connections.length
+        await until(`nothing is open at ${from}`, () => openAt(stubs[from]) === 0)
+        await all(to)
+        assert.equal(stubs[from].connections.length, came, `nobody came to ${from} after round ${round}`)
+        for (const user of users) assert.equal(await mapped(user), to)
+      }
+      assert.deepEqual(clients.flatMap(({ refusals }) => refusals), [])
+    } finally {
+      await Promise.all(clients.map((client) => client.stop()))
+    }
+    assert.deepEqual(await leases(), [])
+  })
+
+  test('two operators at one account, at two instances: one moves it, the other is told who is at it', async () => {
+    const user = 'contested@example.com'
+    // A worker that stands still keeps the first act in its first step.
+    const [pid] = b.box.workers().values()
+    assert.ok(pid !== undefined)
+    process.kill(pid, 'SIGSTOP')
+    let first: ReturnType<typeof move>
+    try {
+      first = move(a, user, 'new')
+      await until('the account is leased', async () => (await leases()).some((name) => name.includes('lease')))
+      const { status, json } = await move(b, user, 'new')
+      assert.equal(status, 409)
+      const { code, by } = json as Record<string, string>
+      assert.deepEqual([code, by], ['CUTOVER_UNDER_WAY', 'a for 127.0.0.1'])
+      assert.equal(await mapped(user), 'old')
+    } finally {
+      process.kill(pid, 'SIGCONT')
+    }
+    assert.equal((await first).status, 200)
+    assert.equal(await mapped(user), 'new')
+  })
+
+  test('the leading instance is killed: the file is whole, the mapping the same for all, and the other one completes it', async () => {
+    const user = 'killed@example.com'
+    const to = 'new'
+    const answered = move(a, user, to, { hold: '2' }).then(({ status }) => status, () => 'none')
+    const taken = until('the lease', async () => (await leases()).some((name) => name.includes('signalbox-lease')))
+    await Promise.race([taken, answered])
+    await a.restart('SIGKILL')
+    await answered
+    await rig.together()
+    const stored = await mapped(user)
+    assert.ok(stored === 'old' || stored === 'new')
+    for (const member of [a, b]) assert.deepEqual(new Set(await member.destinations(user)), new Set([stored]), member.name)
+    let answer = await move(b, user, to)
+    for (let tries = 0; answer.status === 409 && tries < 600; tries++) {
+      await systemClock.sleep(100)
+      answer = await move(b, user, to)
+    }
+    assert.equal(answer.status, 200, answer.body)
+    for (const member of [a, b]) assert.deepEqual(new Set(await member.destinations(user)), new Set([to]))
+    assert.equal(await mapped(user), to)
+    assert.deepEqual((await leases()).filter((name) => name.endsWith('-lock')), [])
   })
 })
 

@@ -4,6 +4,8 @@
  * not obeyed, and a file can be shared.
  */
 import assert from 'node:assert/strict'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { FleetAnswer } from '../../src/management/operations.ts'
 import { FleetRig, until } from '../support/fleet-rig.ts'
@@ -186,5 +188,23 @@ describe('instances of a fleet', { skip }, () => {
       assert.equal(put.headers['signalbox-unconfirmed'], undefined, put.body)
       assert.deepEqual(await reader.destinations(user), ['new', 'new'])
     }
+    // By hand: the instance that is told to reload has the others do so too, even when it knew.
+    const [user = ''] = users
+    const path = join(shared.directory, 'mappings')
+    for (const [teller, to] of [[one, 'old'], [two, 'new'], [one, 'old']] as const) {
+      const text = await readFile(path, 'utf8')
+      await writeFile(path, text.replace(new RegExp(`^${user}\t\\w+$`, 'm'), `${user}\t${to}`))
+      const { status, body } = await teller.admin.request('POST', '/mappings/reload')
+      assert.equal(status, 200, body)
+      for (const member of [one, two]) assert.deepEqual(await member.destinations(user), [to, to], `${member.name} after ${to}`)
+    }
+    // Two that write at the same time: everything that was answered is there.
+    const statuses: number[] = []
+    const names = Array.from({ length: SHARED_MOVES * 2 }, (_, index) => `both${index}@example.com`)
+    await Promise.all(names.map(async (name, index) => statuses.push((await (index % 2 === 0 ? one : two).admin.put(name, 'new')).status)))
+    assert.deepEqual(new Set(statuses), new Set([200]))
+    const lines = new Set((await readFile(path, 'utf8')).split('\n'))
+    assert.deepEqual(names.filter((name) => !lines.has(`${name}\tnew`)), [])
+    for (const member of [one, two]) for (const name of names) assert.deepEqual(await member.destinations(name), ['new', 'new'])
   })
 })
