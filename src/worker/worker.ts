@@ -231,7 +231,7 @@ export class Worker implements Behaviour<WorkerMessage> {
     now.serve({
       profile: (listener, config) => (listener.protocol === 'http' ? new HttpService(listener, servicesFor(config)) : sessionProfile(listener, config)),
       retired: (profile) => {
-        if (profile instanceof HttpService) profile.drain()
+        if (profile instanceof HttpService) profile.retire()
       },
     })
 
@@ -374,7 +374,11 @@ export class Worker implements Behaviour<WorkerMessage> {
     this.#draining = { until, finish }
     if (before !== undefined) return
     this.#intake.close()
-    for (const profile of this.#settings.profiles) if (profile instanceof HttpService) profile.drain()
+    for (const profile of this.#settings.profiles) {
+      if (!(profile instanceof HttpService)) continue
+      if (patient) profile.retire()
+      else profile.drain()
+    }
     const poll = clock.every(DRAIN_POLL_MS, () => {
       if (!this.#patient) this.#sessionsActor.ref.tell({ type: 'end', which: 'preauth' })
       if (this.#sessions.size > 0 || this.#intake.pending) return

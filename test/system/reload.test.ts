@@ -5,20 +5,26 @@
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { writeFile } from 'node:fs/promises'
+import { chmod, chown, readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { connect as connectTls } from 'node:tls'
+import { parse, stringify } from 'smol-toml'
 import { systemClock } from '../../src/clock.ts'
+import { HttpBackend } from '../support/http-backend.ts'
+import { startHttpRig } from '../support/http-rig.ts'
 import { freePorts } from '../support/ports.ts'
+import { Premises } from '../support/premises.ts'
 import { Rig } from '../support/rig.ts'
 import type { RigConfig, RigOptions } from '../support/rig.ts'
 import type { AdminAnswer } from '../support/signalbox.ts'
 import { StubImap } from '../support/stub-imap.ts'
 import { WireClient } from '../support/wire-client.ts'
 
+const ROOT = process.getuid?.() === 0
+const NOBODY = 65_534
 const OPEN = { imap: { allow_plain_auth_without_tls: true } }
 
 describe('another configuration', () => {
@@ -421,6 +427,70 @@ describe('another configuration for workers that listen by themselves', () => {
       await rig.stop()
       await one.stop()
     }
+  })
+})
+
+describe('another configuration for requests', () => {
+  it('routes those of new connections by new rules; a kept connection ends with its next request', async () => {
+    await using older = await HttpBackend.start('old')
+    await using newer = await HttpBackend.start('new')
+    await using rig = await startHttpRig({
+      destinations: { old: { port: older.port }, new: { port: newer.port } },
+      routes: [{ match: '/page', destination: 'old' }],
+    })
+    const ask = async (client: WireClient): Promise<string> => {
+      const had = client.received.length
+      client.send('GET /page HTTP/1.1\r\nHost: here\r\n\r\n')
+      await client.until(/(old|new) GET \/page 0\n/)
+      return client.received.slice(had)
+    }
+    const kept = await WireClient.connect({ port: rig.plain })
+    try {
+      assert.match(await ask(kept), /X-Backend: old\r\n/i)
+      const config = parse(await readFile(rig.box.path, 'utf8'))
+      await writeFile(rig.box.path, stringify({ ...config, http: { route: [{ match: '/page', destination: 'new' }] } }))
+      const answer = await rig.admin.request('POST', '/config/reload')
+      assert.equal(answer.status, 200, answer.body)
+      assert.match(answer.body, /"changed":\["http"\]/)
+      const fresh = await WireClient.connect({ port: rig.plain })
+      assert.match(await ask(fresh), /X-Backend: new\r\n/i)
+      fresh.destroy()
+      assert.match(await ask(kept), /connection: close\r\n/i)
+      await kept.untilClosed()
+    } finally {
+      kept.destroy()
+    }
+  })
+})
+
+describe('another configuration after root was given up', { skip: ROOT ? false : 'needs root' }, () => {
+  it('may have new listeners, but none that only root may have: that is refused, and says what it takes', async () => {
+    const ASIDE = '127.0.0.9'
+    const stub = await StubImap.start({ name: 'one', tls: 'plain' })
+    await using premises = await Premises.make({ backend: stub.port, bind: { host: ASIDE, imaps: 993, imap: 143 } })
+    for (const name of ['', 'cert.pem', 'key.pem', 'token', 'mappings']) await chown(premises.at(name), NOBODY, NOBODY)
+    const server = { threads: 1, user: 'nobody', shutdown_grace: '1s', log_format: 'json' }
+    const box = await premises.start(premises.config({ server }))
+    await chmod(box.path, 0o644)
+    const [free = 0] = await freePorts(1)
+    const more = async (port: number): Promise<AdminAnswer> => {
+      const config = parse(await readFile(box.path, 'utf8'))
+      const listener = config['listener'] as Record<string, Record<string, unknown>>
+      await writeFile(box.path, stringify({ ...config, listener: { ...listener, more: { ...listener['imap'], bind: [`${ASIDE}:${port}`] } } }))
+      return box.admin.request('POST', '/config/reload')
+    }
+    const refused = await more(995)
+    assert.equal(refused.status, 400, refused.body)
+    assert.match(mistakesIn(refused).join('\n'), /^listener "more" cannot listen on 127\.0\.0\.9:995: .*EACCES.*\(for that a restart, or CAP_NET_BIND_SERVICE, is needed\)$/)
+    assert.equal((await more(free)).status, 200)
+    // The privileged sockets that were there from the start stay.
+    for (const port of [143, free]) {
+      const client = await WireClient.connect({ host: ASIDE, port })
+      await client.until(/^\* OK .*\r\n/)
+      client.destroy()
+    }
+    assert.deepEqual(await box.stop(), { code: 0, signal: null })
+    await stub.stop()
   })
 })
 

@@ -55,6 +55,11 @@ export class HttpService {
     return served.run().finally(() => this.#open.delete(served))
   }
 
+  /** Another one takes its place: connections end with the request that they are at, or with their next. Nobody is turned away. */
+  retire(): void {
+    this.#draining = true
+  }
+
   /** From now on connections end with their requests, and those without one at once. */
   drain(): void {
     this.#draining = true
