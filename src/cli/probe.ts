@@ -3,6 +3,9 @@
  * where the login would be repeated, reads what the backend says it can do, and holds the configuration against it. No
  * credential is sent. What is told to clients before a login must be true of every destination: the intersection is printed
  * as the lines to put into the configuration, and whatever is claimed beyond it.
+ *
+ * It also finds servers that trust the proxy with XCLIENT where its clients would inherit that: submission legs are led
+ * through XCLIENT as far as a session would be, and the server behind SMTP pass-through is asked what it offers.
  */
 import { systemClock } from '../clock.ts'
 import type { Config, DestinationConfig, LegConfig, ProtocolName } from '../config/config.ts'
@@ -11,6 +14,7 @@ import { proxyHeader } from '../destination/proxy-header.ts'
 import { asSignalboxError } from '../errors.ts'
 import type { ClientAnnouncement, LoginProtocol } from '../protocol/protocol.ts'
 import { protocols } from '../protocol/registry.ts'
+import { askSmtp, givesAway } from './probe-smtp.ts'
 import { plain } from './terminal.ts'
 
 /** Nobody: a PROXY header says LOCAL of it. */
@@ -52,7 +56,8 @@ export interface Verdict {
  * @returns the exit status: 0 all claims are true, 1 one isn't, or a destination couldn't be asked
  */
 export async function probe(config: Config, out: (text: string) => void): Promise<0 | 1> {
-  const probed = await ask(config)
+  const dialer = dialerFor(config)
+  const [probed, passed] = await Promise.all([ask(config, dialer), askPassthrough(config, dialer)])
   let sound = true
   for (const protocol of protocols) {
     if (protocol.kind !== 'login') continue
@@ -66,18 +71,56 @@ export async function probe(config: Config, out: (text: string) => void): Promis
     if (legs.some(({ error }) => error !== undefined)) sound = false
     if (served && verdict.untrue.length + verdict.unfit.length > 0) sound = false
   }
+  if (passed !== undefined) {
+    const { destination, leg, keywords, error } = passed
+    const served = config.listeners.some((listener) => listener.protocol === 'smtp')
+    out(`smtp${served ? '' : ' (no listener serves it)'}\n`)
+    out(`  ${destination} (port ${leg.port}): ${plain(keywords?.join(', ') ?? `not asked: ${error ?? ''}`)}\n`)
+    const given = keywords !== undefined && givesAway(leg, keywords)
+    if (given) out(`  ${plain(GIVEN(destination))}\n`)
+    if (error !== undefined || (served && given)) sound = false
+  }
   return sound ? 0 : 1
 }
 
-/** Asks every leg that carries logins, all at once. */
-async function ask(config: Config): Promise<readonly Probed[]> {
-  const dialer = new BackendDialer({
+/** What an open relay is called. */
+const GIVEN = (destination: string): string =>
+  `${destination} trusts this proxy with XCLIENT, and whoever connects to the smtp listener inherits that: anybody can pass for any user of it. ` +
+  'Authorize the proxy on the submission port only, or set forwarding = "proxy" for smtp'
+
+function dialerFor(config: Config): BackendDialer {
+  return new BackendDialer({
     server: config.server,
     clock: systemClock,
     destinations: config.destinations,
     report: () => {},
     preamble: ({ leg }) => (leg.forwarding === 'proxy' ? proxyHeader(NOBODY) : undefined),
   })
+}
+
+interface Passed {
+  readonly destination: string
+  readonly leg: LegConfig
+  /** What the server offers; undefined: it couldn't be asked. */
+  readonly keywords: readonly string[] | undefined
+  readonly error: string | undefined
+}
+
+/** Asks the server behind SMTP pass-through; undefined: there is none. */
+async function askPassthrough(config: Config, dialer: BackendDialer): Promise<Passed | undefined> {
+  const destination = config.destinations.find(({ name }) => name === config.routing.smtpPassthroughDestination)
+  const leg = destination?.legs.smtp
+  if (destination === undefined || leg === undefined) return undefined
+  const about = { destination: destination.name, leg }
+  try {
+    return { ...about, keywords: await askSmtp(dialer, destination, leg, NOBODY), error: undefined }
+  } catch (thrown) {
+    return { ...about, keywords: undefined, error: described(thrown) }
+  }
+}
+
+/** Asks every leg that carries logins, all at once. */
+async function ask(config: Config, dialer: BackendDialer): Promise<readonly Probed[]> {
   const questions = config.destinations.flatMap((destination) =>
     protocols.flatMap((protocol) => {
       const leg = destination.legs[protocol.name]
@@ -90,17 +133,22 @@ async function ask(config: Config): Promise<readonly Probed[]> {
 async function askLeg(dialer: BackendDialer, destination: DestinationConfig, leg: LegConfig, protocol: LoginProtocol): Promise<Probed> {
   const about = { destination: destination.name, protocol: protocol.name, port: leg.port }
   try {
-    // An announcement is a session's business: it would be about nobody.
-    const silent: LegConfig = leg.forwarding === 'xclient' ? { ...leg, forwarding: 'none' } : leg
+    // An announcement is a session's business: it would be about nobody. Only in submission does it matter whether it is taken.
+    const mute = leg.forwarding === 'xclient' && protocol.name !== 'submission'
+    const silent: LegConfig = mute ? { ...leg, forwarding: 'none' } : leg
     const request = { destination, leg: silent, protocol, client: NOBODY, facts: {} }
     const backend = await dialer.dial(request, new AbortController().signal)
     const { capabilities } = backend
     backend.destroy()
     return { ...about, capabilities, error: undefined }
   } catch (thrown) {
-    const error = asSignalboxError(thrown)
-    return { ...about, capabilities: undefined, error: `${error.code}: ${error.message}` }
+    return { ...about, capabilities: undefined, error: described(thrown) }
   }
+}
+
+function described(thrown: unknown): string {
+  const error = asSignalboxError(thrown)
+  return `${error.code}: ${error.message}`
 }
 
 /** Holds a protocol's part of the configuration against what its destinations said. Those that said nothing are left out. */
