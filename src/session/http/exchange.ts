@@ -555,7 +555,11 @@ export class Exchange implements SessionHandle, Reported {
     this.#idle?.cancel()
     const { promise: through, resolve } = Promise.withResolvers<void>()
     if (this.#status === 101) resolve()
-    else this.#body.drop(resolve)
+    else {
+      // The backend has answered before it had all, and gets no more; otherwise its connection is another request's by now.
+      if (!this.#body.complete) this.#request?.destroy()
+      this.#body.drop(resolve)
+    }
     let patience: Timer | undefined
     if (!this.#body.complete) patience = this.#clock.after(HTTP_LINGER_MS, () => client.abort())
     const how = await client.over
@@ -566,7 +570,6 @@ export class Exchange implements SessionHandle, Reported {
   #close(): void {
     const { services, origin, id } = this.#options
     this.#idle?.cancel()
-    this.#request?.destroy()
     const { bytesIn, bytesOut } = this.bytes
     services.requested({
       session: id,
