@@ -84,10 +84,11 @@ async function cutoverMany(terminal: Terminal, client: Client, accounts: readonl
   const outcome: Outcome = { done: 0, failed: 0 }
   const progress = createProgress(terminal)
   progress.phase(`moving to ${plain(options.to)}`, accounts.length)
+  const warned = new Set<string>()
   let stopped: string | undefined
   try {
     for (let at = 0; at < accounts.length && stopped === undefined; at += BATCH) {
-      stopped = await batch(terminal, client, accounts.slice(at, at + BATCH), { options, left, outcome, progress })
+      stopped = await batch(terminal, client, accounts.slice(at, at + BATCH), { options, left, outcome, progress, warned })
     }
   } catch (thrown) {
     if (!(thrown instanceof SignalboxError)) throw thrown
@@ -113,10 +114,12 @@ interface Run {
   readonly left: Set<string>
   readonly outcome: Outcome
   readonly progress: Progress
+  /** Warnings that have been shown: the same for every account. */
+  readonly warned: Set<string>
 }
 
 /** Undefined: all of them were answered, one way or the other. Otherwise why it makes no sense to go on. */
-async function batch(terminal: Terminal, client: Client, accounts: readonly string[], { options, left, outcome, progress }: Run): Promise<string | undefined> {
+async function batch(terminal: Terminal, client: Client, accounts: readonly string[], { options, left, outcome, progress, warned }: Run): Promise<string | undefined> {
   const answer = await client.stream({
     method: 'POST',
     path: '/accounts/cutover',
@@ -150,7 +153,11 @@ async function batch(terminal: Terminal, client: Client, accounts: readonly stri
     progress.at(outcome.done + outcome.failed)
     if (options.json === true) await write(terminal.stdout, `${JSON.stringify(line)}\n`)
     else if (typeof error === 'string') await write(terminal.stderr, `${plain(identifier)}: ${plain(error)}\n`)
-    await warnUnconfirmed(terminal, line)
+    const { warning, ...told } = line
+    await warnUnconfirmed(terminal, told)
+    if (typeof warning !== 'string' || warned.has(warning)) continue
+    warned.add(warning)
+    await warnUnconfirmed(terminal, { warning })
   }
   return answered < accounts.length ? (why ?? 'the instance ended its answer before its time') : undefined
 }

@@ -76,6 +76,7 @@ export async function refused(terminal: Terminal, options: TalkOptions, { status
 export async function warnUnconfirmed(terminal: Terminal, json: Readonly<Record<string, unknown>>): Promise<void> {
   const missing = Array.isArray(json['unconfirmed']) ? json['unconfirmed'].map(String) : []
   if (missing.length > 0) await write(terminal.stderr, `signalbox: in force here, not confirmed by ${plain(missing.join(', '))}\n`)
+  if (typeof json['warning'] === 'string') await write(terminal.stderr, `signalbox: ${plain(json['warning'])}\n`)
   if (json['bus'] === 'down') await write(terminal.stderr, 'signalbox: in force here; the bus is down, no peer could be asked\n')
 }
 

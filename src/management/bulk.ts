@@ -141,7 +141,7 @@ export const bulkRoutes: readonly Route[] = [
         json: objectOf({ error: { type: 'string' }, code: { type: 'string' }, mistakes, more: { type: 'integer' } }),
       },
       501: { description: 'The source is read-only, or `replace` needs a list that it cannot give.' },
-      503: { description: 'The mapping source could not be asked.' },
+      503: { description: 'The mapping source could not be asked, or the instance is shutting down.' },
       507: { description: 'No room on the disk for what came; nothing has changed.' },
     },
     handle: ({ mode = 'merge', dry_run }, operations, exchange) => imported(operations, exchange, { mode, dryRun: dry_run === 'true' }),
@@ -167,12 +167,12 @@ async function summarised(operations: Operations): Promise<object> {
 type Manner = Pick<BulkImportOptions, 'mode' | 'dryRun'>
 
 /** Resolves when it is clear that the import is in order; what follows is told by the stream. */
-async function imported({ bulk }: Operations, exchange: Exchange, manner: Manner): Promise<Answer> {
+async function imported({ bulk, draining }: Operations, exchange: Exchange, manner: Manner): Promise<Answer> {
   const { contentEncoding = 'identity' } = exchange
   if (contentEncoding.toLowerCase() !== 'identity') return failure(415, 'UNSUPPORTED', 'the body must not be compressed')
   const checked = Promise.withResolvers<TsvCount>()
   const told = { done: 0 }
-  const importing = bulk.import(exchange.body(), {
+  const importing = bulk.import(unlessAborted(exchange.body(), draining), {
     ...manner,
     checked: checked.resolve,
     progress: (done) => (told.done = done),
@@ -190,6 +190,24 @@ async function imported({ bulk }: Operations, exchange: Exchange, manner: Manner
   )
   void outcome.then(({ status, audit }) => exchange.audit({ status, outcome: audit?.outcome ?? 'ok', ...audit }))
   return streamed('application/x-ndjson', lines(count, told, outcome, exchange.clock))
+}
+
+/** What comes, until the instance begins to shut down: then it throws DRAINING, whether anything comes or not. */
+async function* unlessAborted<T>(pieces: AsyncIterator<T>, signal: AbortSignal): AsyncGenerator<T, void, undefined> {
+  const stopped = Promise.withResolvers<never>()
+  const stop = (): void => stopped.reject(new SignalboxError('DRAINING', 'the instance is shutting down, nothing has changed'))
+  stopped.promise.catch(() => undefined)
+  signal.addEventListener('abort', stop)
+  if (signal.aborted) stop()
+  try {
+    for (;;) {
+      const next = await Promise.race([stopped.promise, pieces.next()])
+      if (next.done === true) return
+      yield next.value
+    }
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
 }
 
 function neverFirst(): never {

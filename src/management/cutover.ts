@@ -13,7 +13,7 @@ import { readIdentifiers } from './identifier-list.ts'
 import { workOff } from './many.ts'
 import type { CutoverAnswer, CutoverRequest, Operations } from './operations.ts'
 import { destination, identifier, optional, wholeNumber } from './parameters.ts'
-import { CONFIRMATION, objectOf, route } from './route.ts'
+import { CONFIRMATION, route } from './route.ts'
 import type { Route, Schema } from './route.ts'
 
 const text: Schema = { type: 'string' }
@@ -36,6 +36,7 @@ const line: Schema = {
     result: text,
     ...facts,
     ...refused,
+    warning: text,
     by: text,
     since: text,
     step: text,
@@ -48,6 +49,12 @@ const line: Schema = {
     failed: count,
     seconds: number,
   },
+}
+
+const failed: Schema = {
+  type: 'object',
+  required: [...Object.keys(refused), 'step', 'cause', 'put_back', ...Object.keys(whole)],
+  properties: { ...refused, step: text, cause: text, put_back: putBack, ...whole, warning: text },
 }
 
 export const cutoverRoutes: readonly Route[] = [
@@ -65,26 +72,30 @@ export const cutoverRoutes: readonly Route[] = [
     answers: {
       200: {
         description: '`moved` or `unchanged`, in force everywhere. For a list: begun, and what came of each account a line.',
-        json: { type: 'object', required: ['result', ...Object.keys(whole)], properties: { result: text, ...whole } },
+        json: { type: 'object', required: ['result', ...Object.keys(whole)], properties: { result: text, ...whole, warning: text } },
         lines: { type: 'application/x-ndjson', json: line },
       },
       409: {
         description: 'Somebody else is moving the account, or a live peer lacks the destination.',
         json: { type: 'object', required: Object.keys(refused), properties: { ...refused, by: text, since: text } },
       },
+      415: { description: 'The body is compressed.' },
       501: { description: 'The source is read-only.' },
       502: {
         description: 'A step failed; the mapping was put back unless `put_back` says otherwise.',
-        json: objectOf({ ...refused, step: text, cause: text, put_back: putBack, ...whole }),
+        json: failed,
       },
-      503: { description: 'The mapping source could not be asked; nothing has changed.' },
+      503: { description: 'The mapping source could not be asked, or a list while the instance is shutting down; nothing has changed.' },
     },
     async handle(values, operations, exchange) {
       const order = { destination: values.destination, hold: values.hold ?? CUTOVER_HOLD_SECONDS, client: exchange.client }
+      const { contentEncoding = 'identity' } = exchange
+      if (contentEncoding.toLowerCase() !== 'identity') return failure(415, 'UNSUPPORTED', 'the body must not be compressed')
       const listed = readIdentifiers(exchange.body())
       const first = await listed.next()
       if (values.identifier === undefined) {
         if (first.done === true) return badParameter('identifier', 'is missing, and the body lists none')
+        if (operations.draining.aborted) return failure(503, DRAINING.code, DRAINING.error)
         return many(first.value, listed, order, operations, exchange)
       }
       if (first.done !== true) return badParameter('identifier', 'is given, and the body lists accounts: only one of both')
@@ -101,7 +112,7 @@ function answerOf(account: string, to: string, answer: CutoverAnswer): Answer {
     const busy = failure(409, 'CUTOVER_UNDER_WAY', `the account is being moved by ${by.by}, since ${by.since}`)
     return { ...busy, json: { ...busy.json, ...by } }
   }
-  const { from, sessionsEnded, steps, ms, confirmation } = answer
+  const { from, sessionsEnded, steps, ms, confirmation, warning } = answer
   const known = {
     identifier: account,
     destination: to,
@@ -114,6 +125,7 @@ function answerOf(account: string, to: string, answer: CutoverAnswer): Answer {
     peers: confirmation.peers,
     unconfirmed: unconfirmed(confirmation),
     bus: confirmation.bus,
+    ...(warning === undefined ? {} : { warning }),
   }
   const headers = unconfirmedHeader(confirmation)
   const audited = { confirmation, facts: { sessions_ended: sessionsEnded, ...(from === null ? {} : { from }) } }
@@ -121,7 +133,7 @@ function answerOf(account: string, to: string, answer: CutoverAnswer): Answer {
     const { result } = answer
     return {
       status: 200,
-      text: `${result}, ${sessionsEnded} sessions ended`,
+      text: `${result}, ${sessionsEnded} sessions ended${warning === undefined ? '' : `; ${warning}`}`,
       json: { result, ...known },
       ...headers,
       audit: { outcome: 'ok', ...audited, facts: { result, ...audited.facts } },
@@ -151,6 +163,8 @@ function fit(message: string): string {
 /** Codes that the next account would get as well. */
 const FOR_ALL: ReadonlySet<unknown> = new Set(['SOURCE_READ_ONLY', 'BUS_PEER_LACKS'])
 
+const DRAINING = { error: 'the instance is shutting down', code: 'DRAINING' } as const
+
 function many(first: string, rest: AsyncIterator<string>, order: Omit<CutoverRequest, 'identifier'>, operations: Operations, exchange: Exchange): Promise<Answer> {
   return streamed('application/x-ndjson', lines(first, rest, order, operations, exchange))
 }
@@ -179,11 +193,14 @@ async function* lines(
     return `${JSON.stringify({ identifier: account, status: answer.status, ...short(json) })}\n`
   }
   const work = mover(order, operations, exchange)
-  const enough = (): boolean => exchange.gone.aborted || stopped !== undefined
+  const stop = AbortSignal.any([exchange.gone, operations.draining])
+  const enough = (): boolean => stop.aborted || stopped !== undefined
+  const list = { ended: false }
   try {
-    for await (const done of workOff({ items: startingWith(first, rest), work, most: CUTOVERS_AT_ONCE, enough })) {
+    for await (const done of workOff({ items: startingWith(first, rest, list), work, most: CUTOVERS_AT_ONCE, enough, stop })) {
       yield done.map(({ answer, account }) => tell(answer, account)).join('')
     }
+    if (!list.ended && operations.draining.aborted) stopped ??= DRAINING
   } catch (thrown) {
     const { json } = exchange.failed(thrown)
     stopped = { error: String(json['error']), code: String(json['code']) }
@@ -194,8 +211,8 @@ async function* lines(
 
 /** What stands in a line: the steps only where one failed. */
 function short(json: Answer['json']): object {
-  const { result, from, sessions_ended, ms, error, code, by, since, step: failed, cause, put_back } = json
-  return { result, from, sessions_ended, ms, error, code, by, since, step: failed, cause, put_back }
+  const { result, from, sessions_ended, ms, error, code, warning, by, since, step: failed, cause, put_back } = json
+  return { result, from, sessions_ended, ms, error, code, warning, by, since, step: failed, cause, put_back }
 }
 
 /** Moves one account of a list, and writes its audit line. Never rejects. An account that stands in the list twice is moved one time after the other. */
@@ -224,7 +241,8 @@ function mover(order: Omit<CutoverRequest, 'identifier'>, operations: Operations
   }
 }
 
-async function* startingWith<T>(first: T, rest: AsyncIterator<T>): AsyncGenerator<T, void, undefined> {
+async function* startingWith<T>(first: T, rest: AsyncIterator<T>, list: { ended: boolean }): AsyncGenerator<T, void, undefined> {
   yield first
   for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value
+  list.ended = true
 }

@@ -12,10 +12,12 @@ export interface Many<Item, Result> {
   readonly most: number
   /** No more work is begun from now on. */
   readonly enough: () => boolean
+  /** Aborted: it may be enough by now. Without it that is noticed when work, or an item, comes in. */
+  readonly stop?: AbortSignal
 }
 
 /** The results, as many at once as are there. Throws what `items` throws, after the work under way. */
-export async function* workOff<Item, Result>({ items, work, most, enough }: Many<Item, Result>): AsyncGenerator<readonly Result[], void, undefined> {
+export async function* workOff<Item, Result>({ items, work, most, enough, stop }: Many<Item, Result>): AsyncGenerator<readonly Result[], void, undefined> {
   const underWay = new Set<Promise<void>>()
   const done: Result[] = []
   let wake = Promise.withResolvers<void>()
@@ -49,6 +51,8 @@ export async function* workOff<Item, Result>({ items, work, most, enough }: Many
     )
   }
 
+  const stopped = (): void => wake.resolve()
+  stop?.addEventListener('abort', stopped)
   try {
     for (;;) {
       if (done.length > 0) {
@@ -65,6 +69,7 @@ export async function* workOff<Item, Result>({ items, work, most, enough }: Many
     if (failure !== undefined) throw failure.error
   } finally {
     over = true
+    stop?.removeEventListener('abort', stopped)
     await Promise.all(underWay)
   }
 }

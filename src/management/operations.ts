@@ -158,6 +158,8 @@ interface CutoverFacts {
   /** Milliseconds. */
   readonly ms: number
   readonly confirmation: Confirmation
+  /** Logins to the destination get the temporary failure for the moment, and why. */
+  readonly warning?: string
 }
 
 export type CutoverAnswer =
@@ -196,6 +198,8 @@ export interface Operations {
   readonly events: EventOperations
   /** "starting" and "draining" make /readyz answer 503. */
   state(): 'starting' | 'ready' | 'draining'
+  /** Aborted when the instance begins to shut down: work of unknown length is given up, and none is begun. */
+  readonly draining: AbortSignal
   /** Cuts the master-user suffix, normalises, checks. Throws CLIENT_BAD_IDENTIFIER with a reason fit for a 400. */
   normalize(identifier: string): string
   /** Names of the declared destinations. */

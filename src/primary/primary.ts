@@ -120,6 +120,7 @@ export class Primary {
   #fallback: KeyPair | undefined
   #identity: Identity | undefined
   #state: 'starting' | 'ready' | 'draining' = 'starting'
+  readonly #draining = new AbortController()
   /** Over when `start` has come to an end, of whichever sort. */
   #starting: Promise<void> = Promise.resolve()
   #started: (() => void) | undefined
@@ -261,6 +262,8 @@ export class Primary {
     if (this.#state === 'draining') return
     const early = this.#state === 'starting'
     this.#state = 'draining'
+    this.#draining.abort()
+    this.#observatory.happenings.close()
     if (early) {
       this.#failed?.(notWanted())
       await Promise.race([this.#starting, this.#clock.sleep(STOP_MARGIN_MS)])
@@ -453,6 +456,7 @@ export class Primary {
       limits: this.#limits,
       workers: () => [...this.#workers.values()],
       state: () => this.#state,
+      draining: this.#draining.signal,
       facts: () => this.#facts(),
       epoch: this.#epoch,
       watch: () => this.#source?.watch ?? 'off',

@@ -275,6 +275,26 @@ describe('the mappings as a whole, over the management API', () => {
     assert.deepEqual([...api.operations.mappings], [])
   })
 
+  test('an import whose end has not come when the instance begins to shut down is refused, and nothing changes; so is every one after', async () => {
+    const socket = await api.connect()
+    let seen = ''
+    socket.on('data', (chunk: Buffer) => (seen += chunk.toString()))
+    socket.on('error', () => {})
+    const timers = api.clock.pending
+    socket.write(head().replace(/\r\n\r\n$/, '\r\nContent-Length: 100\r\n\r\na\tnew\n'))
+    while (api.clock.pending <= timers) await soon()
+    api.operations.ending.abort()
+    while (api.audits.length === 0) await soon()
+    assert.deepEqual(api.audits.map(({ outcome, status }) => [outcome, status]), [['DRAINING', 503]])
+    while (!seen.includes('shutting down')) await soon()
+    assert.match(seen, /^HTTP\/1\.1 503 /)
+    assert.equal((await api.ask('POST', '/mappings/import', { body: 'a\tnew\n' })).status, 503)
+    assert.deepEqual([...api.operations.mappings], [])
+    socket.destroy()
+    api.operations.ending = new AbortController()
+    api.audits.length = 0
+  })
+
   test('an import that has begun goes on without its client, and is told of meanwhile', async () => {
     const gate = Promise.withResolvers<void>()
     api.operations.gate = gate.promise

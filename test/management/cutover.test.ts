@@ -177,4 +177,36 @@ describe('POST /accounts/cutover', () => {
     assert.ok(begun < 500)
     api.operations.gate = Promise.resolve()
   })
+  test('begins no further account of a list when the instance begins to shut down, and the last line says so', async () => {
+    const gate = Promise.withResolvers<void>()
+    api.operations.gate = gate.promise
+    const body = Array.from({ length: 1_000 }, (_, i) => `account${i}\n`).join('')
+    const answer = api.ask('POST', PATH, { body })
+    while (api.operations.calls.length === 0) await new Promise((resolve) => setImmediate(resolve))
+    api.operations.ending.abort()
+    const begun = api.operations.calls.length
+    gate.resolve()
+    const told = lines((await answer).text)
+    const { seconds: _, ...last } = told.at(-1) ?? {}
+    assert.deepEqual([told.length - 1, api.operations.calls.length], [begun, begun])
+    assert.deepEqual(last, { done: false, accounts: begun, moved: begun, unchanged: 0, failed: 0, error: 'the instance is shutting down', code: 'DRAINING' })
+    assert.equal((await api.ask('POST', PATH, { body })).status, 503)
+    assert.equal((await api.ask('POST', `${PATH}&identifier=carol`)).status, 200, 'what is short is done to the end')
+    api.operations.ending = new AbortController()
+  })
+
+  test('says that nobody can log in at the destination, of one account and of many', async () => {
+    const warning = 'destination "new" was taken out by an operator (down); logins to it get the temporary failure'
+    const confirmation = { workers: 2, workersExpected: 2, peers: [], bus: 'none' } as const
+    api.operations.moves = () => ({ result: 'moved', from: 'old', sessionsEnded: 0, steps: [], ms: 1, confirmation, warning })
+    const one = await api.askJson('POST', `${PATH}&identifier=carol`)
+    assert.deepEqual([one.status, Reflect.get(Object(one.json), 'warning')], [200, warning])
+    assert.equal((await api.ask('POST', `${PATH}&identifier=carol`)).text, `moved, 0 sessions ended; ${warning}\n`)
+    assert.deepEqual(lines((await api.ask('POST', PATH, { body: 'a\n' })).text).map((line) => line['warning']), [warning, undefined])
+  })
+
+  test('refuses a list that is compressed', async () => {
+    const { status, json } = await api.askJson('POST', PATH, { body: 'a\n', headers: { 'Content-Encoding': 'gzip' } })
+    assert.deepEqual([status, Reflect.get(Object(json), 'code'), api.operations.calls], [415, 'UNSUPPORTED', []])
+  })
 })

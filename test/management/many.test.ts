@@ -109,3 +109,22 @@ test('a list that fails is told after the work under way', async () => {
   await rejected
   assert.deepEqual(told, [1])
 })
+
+test('it may be enough at any time: told so, it waits for the work under way and for nothing else', async () => {
+  const { work, begun, finish } = desk()
+  const stop = new AbortController()
+  async function* stuck(): AsyncGenerator<number> {
+    yield 1
+    await new Promise(() => {})
+  }
+  const told: number[] = []
+  const all = (async () => {
+    for await (const done of workOff({ items: stuck(), work, most: 2, enough: () => stop.signal.aborted, stop: stop.signal })) told.push(...done)
+  })()
+  await turn()
+  await finish(1)
+  assert.deepEqual(told, [1])
+  stop.abort()
+  await all
+  assert.deepEqual(begun, [1])
+})

@@ -35,7 +35,7 @@ interface Document {
 const NEVER = new Set([500])
 /** What takes a body made for it, or a store that is full: test/management/bulk.test.ts and cutover.test.ts. */
 const SEEN_ELSEWHERE = new Set([
-  'POST /mappings/import 415', 'POST /mappings/import 422', 'POST /mappings/import 507', 'POST /accounts/cutover 409', 'POST /accounts/cutover 502',
+  'POST /mappings/import 415', 'POST /mappings/import 422', 'POST /mappings/import 507', 'POST /accounts/cutover 409', 'POST /accounts/cutover 415', 'POST /accounts/cutover 502',
 ])
 /** What the operations may answer with; each is tried with every request. */
 const CODES: readonly ErrorCode[] = [

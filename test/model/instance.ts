@@ -126,6 +126,7 @@ export class Instance {
       stats: () => Promise.resolve({}),
       obey: (change) => this.#fleetActor.ref.ask({ type: 'obey', change }, DEADLINE),
       doubt: (reason) => this.#fleetActor.ref.tell({ type: 'doubt', reason }),
+      draining: new AbortController().signal,
       told: {
         up: () => this.#fleetActor.ref.tell({ type: 'bus', up: true }),
         beat: (at) => this.#fleetActor.ref.tell({ type: 'beat', at }),

@@ -42,6 +42,12 @@ export class MemoryOperations implements Operations {
   /** Calls that reached us, in order, with their arguments. */
   readonly calls: (readonly unknown[])[] = []
   current: 'starting' | 'ready' | 'draining' = 'ready'
+  ending = new AbortController()
+
+  get draining(): AbortSignal {
+    return this.ending.signal
+  }
+
   confirmation: Confirmation = { workers: 2, workersExpected: 2, peers: [], bus: 'none' }
   kicked = 0
   /** Happenings, and pauses that end when a test says so. */

@@ -69,6 +69,19 @@ describe('an instance that is asked to end', () => {
     await premises.empty()
   })
 
+  it('sends readers of events away when it begins to end, not when it has', async () => {
+    await start()
+    const session = await loggedIn()
+    const events = box.admin.request('GET', '/events', { only: 'peer' })
+    // What is asked later is answered later: by now somebody listens.
+    await box.admin.request('GET', '/fleet')
+    box.signal('SIGTERM')
+    const { status, body } = await events
+    assert.deepEqual([status, body.startsWith('retry: ')], [200, true])
+    assert.equal((await box.admin.request('GET', '/readyz')).status, 503)
+    assert.match(await session.command('b NOOP'), /this is one/)
+  })
+
   it('ends at once at the second signal', async () => {
     await start()
     const session = await loggedIn()
