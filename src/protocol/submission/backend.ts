@@ -150,7 +150,7 @@ export class SubmissionBackend implements BackendDialogue {
 
   #reply(reply: Reply): void {
     const state = this.#state
-    if (reply.code === CLOSING && state.at !== 'greeting') {
+    if (reply.code === CLOSING && state.at !== 'greeting' && state.at !== 'proof') {
       this.#trouble('BACKEND_CLOSED', `the backend is closing: ${shown(reply)}`)
       return
     }
@@ -302,16 +302,18 @@ export class SubmissionBackend implements BackendDialogue {
     this.#port.write(ehlo(this.#options.facts))
   }
 
+  /** Dovecot's submission says 421 here when its relay is away: the login was taken all the same, and the client is told both. */
   #prove(taken: Reply, reply: Reply): void {
-    if (reply.code !== 250) this.#trouble('BACKEND_PROTOCOL', `EHLO was refused behind the login: ${shown(reply)}`)
+    if (reply.code === CLOSING) this.#accept(taken, reply)
+    else if (reply.code !== 250) this.#trouble('BACKEND_PROTOCOL', `EHLO was refused behind the login: ${shown(reply)}`)
     else if (!new Keywords(reply).has('XCLIENT')) this.#accept(taken)
     else this.#trouble('BACKEND_PROTOCOL', this.#options.announceClient === undefined ? INHERITED : KEPT)
   }
 
-  #accept(reply: Reply): void {
+  #accept(...replies: readonly Reply[]): void {
     const behind = this.#reader.bytes.takeAll()
     this.#state = OVER
-    this.#port.accepted(Buffer.concat([Buffer.from(`${words(reply)}\r\n`, 'latin1'), behind]))
+    this.#port.accepted(Buffer.concat([...replies.map((reply) => Buffer.from(`${words(reply)}\r\n`, 'latin1')), behind]))
   }
 
   #refused(reply: Reply): void {

@@ -302,6 +302,17 @@ const CORPUS: readonly Dialogue[] = [
         options: { announceClient },
         expect: [['write', begun], ['announced'], ['write', LOGGED_IN + SAID], ['accepted', '235-2.7.0 in\r\n235 2.7.0 go\r\n220 early\r\n']] as const,
       },
+      {
+        title: `a goodbye behind the login is the client’s to hear, client ${who}`,
+        turns: [...turns, '421-4.4.0 the relay\r\n421 4.4.0 is away\r\n'],
+        options: { announceClient },
+        expect: [
+          ['write', begun],
+          ['announced'],
+          ['write', LOGGED_IN + SAID],
+          ['accepted', '235-2.7.0 in\r\n235 2.7.0 go\r\n421-4.4.0 the relay\r\n421 4.4.0 is away\r\n'],
+        ] as const,
+      },
       ...[ENDING, '502 no\r\n'].map((answer) => ({
         title: `XCLIENT that may not go with the login, client ${who}: ${JSON.stringify(answer)}`,
         turns: [...turns, answer],
