@@ -89,7 +89,7 @@ describe('dovecot-migration.toml', { skip: skipWithout('dovecot', 'pop3-login', 
       'destination.legacy.protocol.pop3.port': old.login.pop3.starttls,
       'destination.legacy.protocol.managesieve.port': old.login.sieve.starttls,
       'destination.legacy.protocol.submission.port': postfix.ports.xclientStarttls,
-      'destination.legacy.protocol.smtp.port': postfix.ports.starttls,
+      'destination.legacy.protocol.smtp.port': postfix.ports.proxiedStarttls,
       'destination.legacy.protocol.lmtp.port': old.lmtp.starttls,
       'destination.new.protocol.imap.port': now.login.imap.proxiedImplicit,
       'destination.new.protocol.pop3.port': now.login.pop3.proxiedImplicit,
@@ -150,14 +150,14 @@ describe('dovecot-migration.toml', { skip: skipWithout('dovecot', 'pop3-login', 
     assert.equal(status, 0, stdout)
   })
 
-  it('serves an account on legacy, on every port; legacy learns the real address by XCLIENT and ID', async () => {
+  it('serves an account on legacy, on every port; legacy learns the real address by XCLIENT and ID, and by PROXY header for SMTP', async () => {
     const { smtp, lmtp, ...logins } = await work(10, LISTENERS)
     assert.deepEqual(logins, expected('legacy', 10))
     assert.equal(smtp, 'smtp-10')
     assert.match(String(lmtp), /^250 2\.0\.0 .*Saved/)
     const mail = await legacy.log()
     assert.deepEqual(seen(mail, 10), all(10, 1, 5))
-    assert.deepEqual(seen(await postfix.log(), 10), all(10, 6, 7))
+    assert.deepEqual(seen(await postfix.log(), 10), all(10, 6, 8))
     assert.deepEqual(seen(await replacement.log(), 10), [])
   })
 
