@@ -127,6 +127,8 @@ export const INVALIDATION_MEMORY_MS = 150_000
 export const LOOKUP_REPEATS = 3
 /** How long a failed lookup is remembered at most. */
 export const FAILED_LOOKUP_MS = 5_000
+/** While failed lookups are remembered, a worker asks this often whether the source answers again. */
+export const SOURCE_PROBE_MS = 250
 /** Failed lookups that a worker remembers. */
 export const FAILED_LOOKUPS_REMEMBERED = 10_000
 

@@ -48,7 +48,7 @@ const BY_NAME: Readonly<Record<string, readonly string[]>> = {
   'primary/acceptor': ['DESCRIPTORS_MS', 'HANDOVER_DEADLINE_MS'],
   'primary/tls-keeper': ['TICKET_KEYS_MS'],
   'resolver/generations': ['INVALIDATIONS_REMEMBERED', 'INVALIDATION_MEMORY_MS'],
-  'resolver/resolver': ['LOOKUP_REPEATS', 'FAILED_LOOKUP_MS'],
+  'resolver/resolver': ['LOOKUP_REPEATS', 'FAILED_LOOKUP_MS', 'SOURCE_PROBE_MS'],
   'resolver/failed-lookups': ['FAILED_LOOKUPS_REMEMBERED'],
   'worker/intake': ['HANDOVER_FRESH_MS'],
   'worker/counting': ['COUNTERS_MS', 'SESSIONS_SAMPLED'],

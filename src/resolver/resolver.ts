@@ -11,10 +11,10 @@
  */
 import type { Behaviour } from '../actor/actor.ts'
 import type { Message, Question, Reply } from '../actor/message.ts'
-import type { Clock } from '../clock.ts'
+import type { Clock, Timer } from '../clock.ts'
 import type { MappingConfig } from '../config/config.ts'
 import { asSignalboxError, impossible, SignalboxError } from '../errors.ts'
-import { FAILED_LOOKUP_MS, LOOKUP_REPEATS } from '../limits.ts'
+import { FAILED_LOOKUP_MS, LOOKUP_REPEATS, SOURCE_PROBE_MS } from '../limits.ts'
 import type { MappingLookup } from '../mapping/source.ts'
 import { NO_MAPPING, RouteCache, VOID } from './cache.ts'
 import { FailedLookups } from './failed-lookups.ts'
@@ -183,6 +183,9 @@ export class Resolver implements Behaviour<ResolverMessage> {
   readonly #holds: Holds
   #pending = new Map<string, Pending>()
   readonly #failed: FailedLookups
+  /** The account whose lookup failed last, and the timer that tries it again. */
+  #probed = ''
+  #probing: Timer | undefined
   #busUp = true
   /** Until when this worker has been told everything; clock time. */
   #beat: number
@@ -362,7 +365,11 @@ export class Resolver implements Behaviour<ResolverMessage> {
       pending.waiters.push(give)
       return
     }
-    const fresh: Pending = { key, generation: 0, asked: now, repeats: 0, waiters: [give] }
+    this.#begin(key, [give])
+  }
+
+  #begin(key: string, waiters: Pending['waiters']): void {
+    const fresh: Pending = { key, generation: 0, asked: 0, repeats: 0, waiters }
     this.#pending.set(key, fresh)
     this.#lookup(fresh)
   }
@@ -390,9 +397,13 @@ export class Resolver implements Behaviour<ResolverMessage> {
     }
     if ('error' in result) {
       this.#lookupFailures++
-      this.#failed.failed(pending.key, now + Math.min(FAILED_LOOKUP_MS, this.#mapping.negativeTtl))
+      // A probe that nobody has joined prolongs nothing: it ends with what it is there for.
+      if (pending.waiters.length > 0) this.#failed.failed(pending.key, now + Math.min(FAILED_LOOKUP_MS, this.#mapping.negativeTtl))
       // One entry that can't be read is no outage: the source has told of it itself.
-      if (result.error.code !== 'SOURCE_INVALID') this.#options.report.sourceFailed(result.error)
+      if (result.error.code !== 'SOURCE_INVALID') {
+        this.#options.report.sourceFailed(result.error)
+        this.#probeLater(pending.key)
+      }
       return this.#answer(pending, this.#withoutSource(pending.key, now))
     }
     this.#failed.forgetAll()
@@ -400,6 +411,17 @@ export class Resolver implements Behaviour<ResolverMessage> {
     const destination = this.#numberOf(pending.key, result.destination)
     this.#keep(pending.key, destination, now, pending.generation)
     this.#answer(pending, this.#route(pending.key, destination, { at: now, source: 'store' }, pending.generation))
+  }
+
+  /** Asks without a login whether the source answers again: nobody is spared longer than it is away. */
+  #probeLater(key: string): void {
+    this.#probed = key
+    if (this.#probing !== undefined) return
+    this.#probing = this.#clock.after(SOURCE_PROBE_MS, () => {
+      this.#probing = undefined
+      if (!this.#failed.remembers(this.#probed, this.#clock.now()) || this.#pending.has(this.#probed)) return
+      this.#begin(this.#probed, [])
+    })
   }
 
   /** Whether an invalidation, or the doubt that one was missed, came after the lookup began. */

@@ -1,6 +1,6 @@
 /**
  * The fleet's promise over random operations and faults, in memory: once a change is acknowledged nothing older is
- * answered, what is missed is bounded, and all agree when all is well. Two mutants that lack one check each must be caught
+ * answered, what is missed is bounded, and all agree when all is well. Mutants that lack one check each must be caught
  * by the same model, from every seed.
  *
  * SIGNALBOX_MODEL_OPERATIONS: about how many operations; SIGNALBOX_MODEL_SEED: repeats a run.
@@ -11,10 +11,13 @@ import fc from 'fast-check'
 import type { BusHeader } from '../../src/bus/frame.ts'
 import { Peers } from '../../src/primary/peers.ts'
 import type { Followed } from '../../src/primary/peers.ts'
+import { FailedLookups } from '../../src/resolver/failed-lookups.ts'
 import { Generations } from '../../src/resolver/generations.ts'
 import { SOUND } from './instance.ts'
 import type { Parts } from './instance.ts'
+import type { Step } from './step.ts'
 import { play, runs } from './world.ts'
+import type { Climate } from './world.ts'
 
 const LONGEST = 80
 const OPERATIONS = Number(process.env['SIGNALBOX_MODEL_OPERATIONS'] ?? 5_000)
@@ -36,6 +39,11 @@ class Gapless extends Peers {
   }
 }
 
+/** Goes on sparing the source when there is a reason to ask it. */
+class Elephant extends FailedLookups {
+  override forgetAll(): void {}
+}
+
 describe('a fleet in memory', () => {
   test('answers with nothing older than it has acknowledged, over random operations and faults', async (t) => {
     const total = { operations: 0, lookups: 0, runs: 0 }
@@ -52,9 +60,28 @@ describe('a fleet in memory', () => {
     t.diagnostic(`${total.operations} operations in ${total.runs} runs, ${total.lookups} lookups`)
   })
 
+  test('asks for what failed during an outage once all is well; one that goes on sparing the source is caught', async () => {
+    const climate: Climate = { watch: false, bus: ['fine'], source: [{ there: 0, back: 0 }], settle: 0 }
+    const steps: Step[] = [
+      { do: 'put', who: 0, key: 0 },
+      { do: 'look', key: 0 },
+      { do: 'outage', who: 0, how: 'cut' },
+      { do: 'put', who: 1, key: 0 },
+      { do: 'wait', quarters: 40 },
+      { do: 'look', key: 0 },
+      { do: 'outage', who: 0, how: 'mend' },
+      { do: 'wait', quarters: 8 },
+      { do: 'look', key: 0 },
+    ]
+    assert.deepEqual((await play([climate, steps])).violations, [])
+    const { violations } = await play([climate, steps], { ...SOUND, failed: () => new Elephant() })
+    assert.match(violations.join(), /\(stale\).* instead of version/)
+  })
+
   const mutants: readonly (readonly [string, Parts])[] = [
     ['without the check of generations', { ...SOUND, generations: () => new Blind() }],
     ['without the check for gaps', { ...SOUND, peers: () => new Gapless() }],
+    ['whose workers trust a primary that is silent', { ...SOUND, patience: Number.POSITIVE_INFINITY }],
   ]
   for (const [name, parts] of mutants) {
     for (const seed of MUTANT_SEEDS) {

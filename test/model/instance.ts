@@ -5,6 +5,7 @@
  */
 import { spawn } from '../../src/actor/actor.ts'
 import type { RunningActor } from '../../src/actor/actor.ts'
+import type { ActorRef, Message } from '../../src/actor/message.ts'
 import type { Config } from '../../src/config/config.ts'
 import { Catalogue } from '../../src/destination/catalogue.ts'
 import { BUS_PATIENCE } from '../../src/limits.ts'
@@ -19,6 +20,7 @@ import { Limits } from '../../src/primary/limits.ts'
 import { PrimaryOperations } from '../../src/primary/operations.ts'
 import { Peers } from '../../src/primary/peers.ts'
 import { Generations } from '../../src/resolver/generations.ts'
+import { FailedLookups } from '../../src/resolver/failed-lookups.ts'
 import { Resolver } from '../../src/resolver/resolver.ts'
 import type { ResolverMessage } from '../../src/resolver/resolver.ts'
 import { Happenings } from '../../src/observe/happenings.ts'
@@ -26,6 +28,7 @@ import { Sessions } from '../../src/session/sessions.ts'
 import type { SessionsMessage } from '../../src/session/sessions.ts'
 import type { BusHub, HubEnd } from '../support/bus-hub.ts'
 import type { FakeClock } from '../support/fake-clock.ts'
+import { heardBy, Standstill } from './standstill.ts'
 import { StoreLine } from './store.ts'
 import type { Store } from './store.ts'
 
@@ -35,10 +38,18 @@ const DEADLINE = 60_000
 /** What a mutant replaces. */
 export interface Parts {
   readonly generations: () => Generations
+  readonly failed: () => FailedLookups
   readonly peers: () => Peers
+  /** Heartbeats of its primary's that a worker may miss. */
+  readonly patience: number
 }
 
-export const SOUND: Parts = { generations: () => new Generations(), peers: () => new Peers() }
+export const SOUND: Parts = {
+  generations: () => new Generations(),
+  failed: () => new FailedLookups(),
+  peers: () => new Peers(),
+  patience: BUS_PATIENCE,
+}
 
 export interface InstanceOptions {
   readonly config: Config
@@ -70,25 +81,33 @@ export class Instance {
   readonly #fleetActor: RunningActor<FleetMessage>
   readonly #mapping: RunningActor<MappingMessage>
   readonly #workers = new Map<number, ModelWorker>()
+  /** The primary's process, and those of all workers. */
+  readonly primary: Standstill
+  readonly below: Standstill
   #forked = 0
+  /** Clock time at which all that is cached was last told to be doubtful. */
+  doubted = Number.NEGATIVE_INFINITY
   /** False: its process has ended. */
   alive = true
 
   constructor(options: InstanceOptions) {
-    const { config, clock, hub, store, watch, epoch, parts } = options
+    const { config, hub, store, watch, epoch, parts } = options
+    const clock = new Standstill(options.clock)
+    this.primary = clock
+    this.below = new Standstill(options.clock)
     const { heartbeat, instance, ackTimeout } = config.cluster
     this.#options = options
     this.name = instance
     this.watches = watch
     this.end = hub.connect(instance)
-    this.line = new StoreLine({ store, clock, instance, watch, heartbeat })
+    this.line = new StoreLine({ store, clock: options.clock, instance, watch, heartbeat, process: clock })
     this.#catalogue = new Catalogue(config.destinations)
     this.#fleet = new Fleet({ clock, ackTimeout, reread: undefined, unconfirmed: () => {} })
     this.#fleetActor = spawn(this.#fleet, { name: 'fleet', clock })
     this.#mapping = spawn(new MappingOwner(this.line), { name: 'mapping', clock })
     this.line.onChange((change) => {
       const fleet = this.#fleetActor.ref
-      if ('doubt' in change) fleet.tell({ type: 'doubt', reason: change.reason })
+      if ('doubt' in change) this.#doubt(change.reason)
       else fleet.tell({ type: 'local-change', changed: change })
     })
     const destinations = config.destinations.map(({ name }) => name)
@@ -107,6 +126,7 @@ export class Instance {
       limits: new Limits(config.limits, [], clock),
       workers: () => [],
       state: () => 'ready',
+      draining: new AbortController().signal,
       watch: () => (watch ? 'on' : 'off'),
       facts,
       epoch,
@@ -118,15 +138,14 @@ export class Instance {
     this.member = new BusMember({
       cluster: config.cluster,
       clock,
-      transport: this.end,
+      transport: heardBy(clock, this.end),
       epoch,
       facts,
       destinations: () => destinations,
       holds: () => this.#fleet.holds(),
       stats: () => Promise.resolve({}),
       obey: (change) => this.#fleetActor.ref.ask({ type: 'obey', change }, DEADLINE),
-      doubt: (reason) => this.#fleetActor.ref.tell({ type: 'doubt', reason }),
-      draining: new AbortController().signal,
+      doubt: (reason) => this.#doubt(reason),
       told: {
         up: () => this.#fleetActor.ref.tell({ type: 'bus', up: true }),
         beat: (at) => this.#fleetActor.ref.tell({ type: 'beat', at }),
@@ -155,6 +174,11 @@ export class Instance {
 
   nameOf(destination: number): string | undefined {
     return this.#catalogue.nameOf(destination)
+  }
+
+  #doubt(reason: string): void {
+    this.doubted = this.#options.clock.now()
+    this.#fleetActor.ref.tell({ type: 'doubt', reason })
   }
 
   /** A worker's process is killed; another takes its place. */
@@ -195,26 +219,39 @@ export class Instance {
   }
 
   #fork(): void {
-    const { config, clock, parts } = this.#options
+    const { config, parts } = this.#options
+    const clock = this.below
     const number = ++this.#forked
     const resolver = new Resolver({
       mapping: config.mapping,
       clock,
-      source: this.line.lookupOnly(),
+      source: this.line.lookupOnly(clock),
       destinationId: (name) => this.#catalogue.idOf(name),
       destinationName: (id) => this.#catalogue.nameOf(id),
       defaultDestination: () => 0,
       loginHoldMax: 10,
       busDownTtl: config.cluster.busDownTtl,
-      patience: BUS_PATIENCE * config.cluster.heartbeat,
+      patience: parts.patience * config.cluster.heartbeat,
       self: (message) => actor.ref.tell(message),
       random: () => 0.5,
       report: { undeclared: () => {}, auditStale: () => {}, sourceFailed: () => {}, sourceAnswered: () => {} },
       generations: parts.generations(),
+      failed: parts.failed(),
     })
     const actor = spawn<ResolverMessage>(resolver, { name: 'resolver', clock })
     const sessions = spawn<SessionsMessage>(new Sessions(), { name: 'sessions', clock })
     this.#workers.set(number, { number, resolver, actor, sessions })
-    this.#fleetActor.ref.tell({ type: 'joined', member: { worker: number, resolver: actor.ref, sessions: sessions.ref } })
+    this.#fleetActor.ref.tell({ type: 'joined', member: { worker: number, resolver: reached(clock, actor), sessions: reached(clock, sessions) } })
+  }
+}
+
+/** The way from a primary to an actor of a worker that may stand still. */
+function reached<M extends Message>(worker: Standstill, { ref }: RunningActor<M>): ActorRef<M> {
+  return {
+    tell: (message) => worker.pass(() => ref.tell(message)),
+    ask: async (question, deadline, cancel) => {
+      if (worker.standing) await new Promise<void>((resolve) => worker.pass(resolve))
+      return ref.ask(question, deadline, cancel)
+    },
   }
 }

@@ -84,11 +84,12 @@ export class Ledger {
     }
   }
 
-  floors({ instance, watches }: Reader, key: string, now: number): Floors {
+  /** @param aged false: the life of a route, which bounds what nobody tells of, is not looked at */
+  floors({ instance, watches }: Reader, key: string, now: number, aged = true): Floors {
     const always = this.#acknowledged.get(`${instance} ${key}`) ?? 0
     let asked = always
     for (const [index, version] of this.#of(key).entries()) {
-      const bound = version.writer !== undefined ? this.#bounds.bus : watches ? this.#bounds.watch : this.#bounds.life
+      const bound = version.writer !== undefined ? this.#bounds.bus : watches ? this.#bounds.watch : aged ? this.#bounds.life : Number.POSITIVE_INFINITY
       if (version.since <= now - bound) asked = Math.max(asked, index)
     }
     return { always, asked }

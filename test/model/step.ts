@@ -20,6 +20,11 @@ export type Step =
   /** The next frame to all that is on its way to it is lost. */
   | { readonly do: 'lose'; readonly who: number }
   | { readonly do: 'source'; readonly who: number; readonly how: SourceFault }
+  /** Bus and source at once: what is looked up meanwhile fails, and is remembered. */
+  | { readonly do: 'outage'; readonly who: number; readonly how: 'cut' | 'mend' }
+  /** A primary, or with it all its workers, are stopped, and go on in any order. */
+  | { readonly do: 'stop'; readonly who: number; readonly how: 'primary' | 'both' }
+  | { readonly do: 'continue'; readonly who: number; readonly how: 'primary' | 'workers' | 'both' }
   | { readonly do: 'kill'; readonly who: number; readonly worker: number }
   | { readonly do: 'restart'; readonly who: number; readonly how: 'crash' | 'leave' }
   /** In quarters of a heartbeat. */
@@ -41,6 +46,9 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ do: fc.constant('bus' as const), who, how: fc.constantFrom<BusFault[]>('cut', 'deafen', 'mute', 'mend', 'mend') }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('lose' as const), who }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('source' as const), who, how: fc.constantFrom<SourceFault[]>('cut', 'pause', 'mend', 'mend') }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('outage' as const), who, how: fc.constantFrom('cut' as const, 'mend' as const, 'mend' as const) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('stop' as const), who, how: fc.constantFrom('primary' as const, 'both' as const) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('continue' as const), who, how: fc.constantFrom('primary' as const, 'workers' as const, 'both' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('kill' as const), who, worker: fc.nat(1) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('restart' as const), who, how: fc.constantFrom('crash' as const, 'leave' as const) }) },
   { weight: 6, arbitrary: fc.record({ do: fc.constant('wait' as const), quarters: fc.integer({ min: 1, max: 12 }) }) },

@@ -7,6 +7,7 @@ import type { Clock, Timer } from '../../src/clock.ts'
 import { SignalboxError } from '../../src/errors.ts'
 import type { Changed, Mapping, MappingLookup, MappingSource } from '../../src/mapping/source.ts'
 import type { Value } from './ledger.ts'
+import type { Standstill } from './standstill.ts'
 
 export const LOOKUP_TIMEOUT = 2_000
 /** From a line that works again to a watch that hears again. */
@@ -68,6 +69,8 @@ export interface LineOptions {
   readonly instance: string
   readonly watch: boolean
   readonly heartbeat: number
+  /** The process whose source it is. */
+  readonly process: Standstill
 }
 
 /** One instance's way to the store, and the primary's source over it. */
@@ -93,8 +96,8 @@ export class StoreLine implements MappingSource {
   }
 
   /** What a worker asks. */
-  lookupOnly(): MappingLookup {
-    return { lookup: (identifier) => this.lookup(identifier), close: () => Promise.resolve() }
+  lookupOnly(worker: Standstill): MappingLookup {
+    return { lookup: (identifier) => worker.outside(this.lookup(identifier)), close: () => Promise.resolve() }
   }
 
   lookup(identifier: string): Promise<Value> {
@@ -102,16 +105,16 @@ export class StoreLine implements MappingSource {
   }
 
   async put(identifier: string, destination: string): Promise<void> {
-    await this.#pass(() => this.#options.store.set(identifier, destination, this.#options.instance))
+    await this.#write(() => this.#options.store.set(identifier, destination, this.#options.instance))
   }
 
   delete(identifier: string): Promise<boolean> {
-    return this.#pass(() => this.#options.store.set(identifier, undefined, this.#options.instance))
+    return this.#write(() => this.#options.store.set(identifier, undefined, this.#options.instance))
   }
 
   exchange(identifier: string, { from, to }: Parameters<MappingSource['exchange']>[1]): Promise<boolean> {
     const { store, instance } = this.#options
-    return this.#pass(() => {
+    return this.#write(() => {
       if (store.get(identifier) !== from) return false
       store.set(identifier, to, instance)
       return true
@@ -159,7 +162,7 @@ export class StoreLine implements MappingSource {
   changed(change: Changed): void {
     if (!this.#watching || this.#state === 'cut' || this.#state === 'closed') return
     this.#arrive(0, () => {
-      if (this.#watching) this.#listener?.(change)
+      if (this.#watching) this.#tell(change)
     })
   }
 
@@ -193,13 +196,21 @@ export class StoreLine implements MappingSource {
   #watchLost(): void {
     if (!this.#watching) return
     this.#watching = false
-    this.#listener?.({ doubt: true, reason: 'the watch was lost' })
+    this.#tell({ doubt: true, reason: 'the watch was lost' })
   }
 
   #watchAgain(): void {
     if (this.#watching || this.#state !== 'fine') return
     this.#watching = true
-    this.#listener?.({ doubt: true, reason: 'the watch was made anew' })
+    this.#tell({ doubt: true, reason: 'the watch was made anew' })
+  }
+
+  #tell(change: Parameters<Listener>[0]): void {
+    this.#options.process.pass(() => this.#listener?.(change))
+  }
+
+  #write<T>(act: () => T): Promise<T> {
+    return this.#options.process.outside(this.#pass(act))
   }
 
   #pass<T>(act: () => T): Promise<T> {

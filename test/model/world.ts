@@ -7,6 +7,7 @@ import type { Config, MappingConfig } from '../../src/config/config.ts'
 import type { SignalboxError } from '../../src/errors.ts'
 import type { Confirmation } from '../../src/management/operations.ts'
 import type { OpenRoute, Route } from '../../src/resolver/route.ts'
+import { FAILED_LOOKUP_MS } from '../../src/limits.ts'
 import { BusHub } from '../support/bus-hub.ts'
 import { clusterOf, settle } from '../support/bus-member.ts'
 import { testConfig, testDestination } from '../support/config.ts'
@@ -30,6 +31,8 @@ const BOUND = Math.max(BUS_DOWN_TTL, 4 * HEARTBEAT) + ON_ITS_WAY
 const CALM = 8 * HEARTBEAT
 /** Routes kept for a look at whether a session that took its time may still enter the bridge. */
 const GIVEN = 24
+/** What can be done to an instance whose primary stands still. */
+const OUTSIDE: ReadonlySet<Step['do']> = new Set(['bus', 'lose', 'source', 'outage', 'stop', 'continue', 'restart'])
 /** Every write has a value of its own. */
 const VALUES = 120
 const NAMES = Array.from({ length: VALUES }, (_, index) => `d${index}`)
@@ -111,6 +114,8 @@ class World {
   #epoch = 1_000
   #frames = 0
   #questions = 0
+  /** Clock time from which on a lookup of an instance doesn't fail any more. */
+  readonly #answers = new Map<string, number>()
   /** Clock time of the last fault or mending, and how many there were. */
   #disturbed = 0
   #faults = 0
@@ -174,8 +179,9 @@ class World {
     this.#calm = true
     this.#losing.clear()
     for (const instance of this.#instances.values()) {
+      this.#continue(instance, 'both')
       this.#mendBus(instance)
-      instance.line.mend()
+      this.#mendSource(instance)
     }
     this.#disturb()
     await this.#pass((4 * Math.max(CALM, BOUND)) / HEARTBEAT + 1)
@@ -202,6 +208,7 @@ class World {
     const name = INSTANCES[one.who] ?? INSTANCES[0]
     const instance = this.#instances.get(name)
     if (instance === undefined) return this.#start(name)
+    if (instance.primary.standing && !OUTSIDE.has(one.do)) return
     switch (one.do) {
       case 'put':
         return this.#put(instance, KEYS[one.key] ?? KEYS[0])
@@ -223,11 +230,26 @@ class World {
       case 'lose':
         return void this.#losing.add(name)
       case 'source':
-        return instance.line[one.how]()
+        if (one.how === 'mend') this.#mendSource(instance)
+        else instance.line[one.how]()
+        return
+      case 'outage':
+        this.#breakBus(instance, one.how)
+        if (one.how === 'mend') this.#mendSource(instance)
+        else instance.line.cut()
+        return
+      case 'stop':
+        instance.primary.begin()
+        if (one.how === 'both') instance.below.begin()
+        return
+      case 'continue':
+        return this.#continue(instance, one.how)
       case 'kill':
         return instance.killWorker(one.worker)
       case 'restart':
-        instance[one.how]()
+        // One that stands still hears no signal but the one that needs no hearing.
+        if (instance.primary.standing) instance.crash()
+        else instance[one.how]()
         this.#instances.delete(name)
         this.#writing.delete(name)
         // Silence tells its peers, unless they couldn't hear it anyway: then its next life does.
@@ -240,6 +262,30 @@ class World {
     else if (how === 'deafen') instance.end.deaf = true
     else if (how === 'mute') instance.end.mute = true
     else this.#mendBus(instance)
+  }
+
+  #mendSource({ name, line }: Instance): void {
+    // What was asked on a line that is paused fails when its time is over.
+    if (line.state !== 'fine') this.#answers.set(name, this.#clock.now() + (line.state === 'paused' ? LOOKUP_TIMEOUT : 0))
+    line.mend()
+  }
+
+  #continue(instance: Instance, how: 'primary' | 'workers' | 'both'): void {
+    if (how !== 'primary' && instance.below.standing) {
+      instance.below.end()
+      this.#answers.set(instance.name, this.#clock.now() + LOOKUP_TIMEOUT)
+    }
+    if (how === 'workers') return
+    instance.primary.end()
+    this.#told(instance)
+  }
+
+  /** Whether a lookup there may have failed, or be spared since one has. */
+  #fails({ name, line, doubted }: Instance): boolean {
+    if (line.state !== 'fine' || (!this.#calm && this.#climate.source.some(({ lost }) => lost === true))) return true
+    const since = this.#answers.get(name) ?? Number.NEGATIVE_INFINITY
+    // What failed is asked for again when all is doubtful; else it is remembered for a while.
+    return this.#clock.now() < since + FAILED_LOOKUP_MS && doubted <= since
   }
 
   #mendBus(instance: Instance): void {
@@ -336,11 +382,14 @@ class World {
   #undisturbed(): boolean {
     if (!this.#calm && (this.#climate.bus.some((fate) => fate !== 'fine') || this.#climate.source.some(({ lost }) => lost === true))) return false
     if (this.#instances.size < INSTANCES.length || this.#losing.size > 0) return false
-    return [...this.#instances.values()].every(({ end, line }) => !end.cut && !end.deaf && !end.mute && line.state === 'fine')
+    return [...this.#instances.values()].every(
+      ({ end, line, primary, below }) => !end.cut && !end.deaf && !end.mute && line.state === 'fine' && !primary.standing && !below.standing,
+    )
   }
 
   #lookEverywhere(key: string): void {
     for (const instance of this.#instances.values()) {
+      if (instance.below.standing) continue
       for (const worker of instance.workers) this.#look(instance, worker, key, (route) => route)
     }
   }
@@ -349,10 +398,11 @@ class World {
     this.lookups++
     const reader = { instance: instance.name, watches: instance.watches }
     const floors = this.#ledger.floors(reader, key, this.#clock.now())
+    const failed = this.#fails(instance)
     const check = (route: Route): void => {
       done(route)
       if (route.kind === 'unavailable') return
-      const wrong = this.#ledger.violation(key, valueOf(instance, route), route.source === 'stale', floors)
+      const wrong = this.#ledger.violation(key, valueOf(instance, route), route.source === 'stale' && (failed || this.#fails(instance)), floors)
       if (wrong !== undefined) this.violations.push(`worker ${worker.number} of ${instance.name} (${route.source}) at ${this.#clock.now()}: ${wrong}`)
       this.#given.push({ worker, instance, key, route })
       if (this.#given.length > GIVEN) this.#given.shift()
@@ -367,9 +417,9 @@ class World {
   /** A route that was given out and still holds may enter the bridge now, and must be what was acknowledged by now. */
   #standing(): void {
     for (const { worker, instance, key, route } of this.#given) {
-      if (!instance.alive || !instance.workers.includes(worker) || worker.resolver.standing(route) !== 'holds') continue
-      const { always } = this.#ledger.floors({ instance: instance.name, watches: instance.watches }, key, this.#clock.now())
-      const wrong = this.#ledger.violation(key, valueOf(instance, route), true, { always, asked: always })
+      if (!instance.alive || instance.below.standing || !instance.workers.includes(worker) || worker.resolver.standing(route) !== 'holds') continue
+      const floors = this.#ledger.floors({ instance: instance.name, watches: instance.watches }, key, this.#clock.now(), false)
+      const wrong = this.#ledger.violation(key, valueOf(instance, route), route.source === 'stale', floors)
       if (wrong !== undefined) this.violations.push(`a route of ${instance.name} that still holds: ${wrong}`)
     }
   }
@@ -405,8 +455,8 @@ class World {
   }
 }
 
-function unheard({ end }: Instance): boolean {
-  return end.cut || end.mute
+function unheard({ end, primary }: Instance): boolean {
+  return end.cut || end.mute || primary.standing
 }
 
 function valueOf(instance: Instance, route: OpenRoute): Value {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { SignalboxError } from '../../src/errors.ts'
-import { FAILED_LOOKUP_MS, LOOKUP_REPEATS } from '../../src/limits.ts'
+import { FAILED_LOOKUP_MS, LOOKUP_REPEATS, SOURCE_PROBE_MS } from '../../src/limits.ts'
 import type { OpenRoute } from '../../src/resolver/route.ts'
 import { testConfig } from '../support/config.ts'
 import { inBrief, scripted } from './scripted.ts'
@@ -122,10 +122,10 @@ test('a failed lookup is remembered for five seconds at most, and not beyond neg
     const spared = box.ask('a')
     await turn()
     assert.equal(spared.outcome, 'ROUTE_UNAVAILABLE')
-    assert.equal(box.source.asked, 1)
+    assert.equal(box.source.asked, 2, 'by no login, but by the probe, which has no answer yet')
     box.clock.advance(1)
     box.ask('a')
-    assert.equal(box.source.asked, 2)
+    assert.equal(box.source.asked, 2, 'it waits for that answer')
     await box.source.fail('a')
     box.invalidate('a')
     box.ask('a')
@@ -369,6 +369,41 @@ test('what failed is asked for again as soon as anything is doubtful, the bus is
     await happens(box)
     assert.equal(await box.look('a', 'two'), 'two store', what)
   }
+})
+
+test('while failures are remembered the source is probed, so that it is asked for everybody once it answers; then no more', async () => {
+  const box = scripted()
+  box.ask('a')
+  await box.source.fail('a')
+  const failing = box.ask('b')
+  await box.source.fail('b')
+  assert.equal(failing.outcome, 'ROUTE_UNAVAILABLE')
+  box.clock.advance(SOURCE_PROBE_MS - 1)
+  assert.equal(box.source.asked, 2)
+  box.clock.advance(1)
+  assert.equal(box.source.asked, 3)
+  await box.source.fail('b')
+  const spared = box.ask('a')
+  await turn()
+  assert.equal(spared.outcome, 'ROUTE_UNAVAILABLE')
+  box.clock.advance(SOURCE_PROBE_MS)
+  await box.source.answer('b', 'two')
+  assert.equal(await box.look('a', 'one'), 'one store')
+  assert.equal(cached(box, 'b'), 'two cache')
+  box.clock.advance(FAILED_LOOKUP_MS)
+  assert.equal(box.source.asked, 5)
+})
+
+test('probes end with the memory of failures, when no login has failed since', async () => {
+  const box = scripted()
+  box.source.onLookup = () => queueMicrotask(() => void box.source.open[0]?.fail())
+  box.ask('a')
+  await turn()
+  await box.clock.advanceAsync(FAILED_LOOKUP_MS, SOURCE_PROBE_MS)
+  const { asked } = box.source
+  assert.ok(asked > 2)
+  await box.clock.advanceAsync(FAILED_LOOKUP_MS, SOURCE_PROBE_MS)
+  assert.equal(box.source.asked, asked)
 })
 
 // ---- standing ----
