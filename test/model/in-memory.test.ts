@@ -69,6 +69,8 @@ describe('a fleet in memory', () => {
       { do: 'put', who: 1, key: 0 },
       { do: 'wait', quarters: 40 },
       { do: 'look', key: 0 },
+      // The account that failed last is the one that is probed.
+      { do: 'look', key: 1 },
       { do: 'outage', who: 0, how: 'mend' },
       { do: 'wait', quarters: 8 },
       { do: 'look', key: 0 },
