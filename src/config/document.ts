@@ -3,7 +3,6 @@
  * config/reference.toml, which holds every key. Nothing is written by hand in either, so neither can be wrong about a
  * key, a default or a format.
  */
-import { NOT_YET } from './availability.ts'
 import { TABLES } from './schema.ts'
 import type { KeySchema, TableDefinition, Value } from './schema-table.ts'
 
@@ -36,8 +35,7 @@ nothing is started, and the exit status is 2. [config/reference.toml](../config/
   \`LOG_LEVEL\` (before \`server.log_level\`), \`RUST_LOG\` (the same, when it is a plain level),
   \`SIGNALBOX_CLUSTER_SECRET\` (before \`cluster.secret\`).
 
-Tables and keys have the names that they have in the Stalwart migration proxy; what it lacks is marked *new*. What is
-marked **not available yet** is known and checked, but refused for now when a file sets it.
+Tables and keys have the names that they have in the Stalwart migration proxy; what it lacks is marked *new*.
 `
 
 /** The page for readers. */
@@ -46,15 +44,13 @@ export function markdown(): string {
 }
 
 function markdownTable(table: TableDefinition): string {
-  const refused = NOT_YET.some((entry) => entry.table === table.path && entry.key === undefined)
   const rows = Object.entries(table.schema).map(([name, key]) => {
-    const notes = [key.doc, ...(key.added ? ['*New.*'] : []), ...availability(table, name, (text) => `**${text}**`)]
+    const notes = [key.doc, ...(key.added ? ['*New.*'] : [])]
     return `| \`${name}\` | ${defaultCell(key)} | ${cell(key.format)} | ${cell(notes.join(' '))} |`
   })
   return [
     `## \`${heading(table)}\``,
     '',
-    ...(refused ? ['**Not available yet.**', ''] : []),
     table.doc,
     '',
     ...(table.names === undefined ? [] : [`Names: ${table.names.map((name) => `\`${name}\``).join(', ')}.`, '']),
@@ -69,7 +65,7 @@ function markdownTable(table: TableDefinition): string {
 export function reference(): string {
   const head = [
     '# Every key of the configuration with its default. Generated from the schema; see docs/configuration.md.',
-    '# A line that begins with #key shows an example of what is unset, or the default of what is not available yet.',
+    '# A line that begins with #key shows an example of what is unset.',
     '',
   ]
   return [...head, ...TABLES.map(referenceTable)].join('\n')
@@ -77,32 +73,13 @@ export function reference(): string {
 
 function referenceTable(table: TableDefinition): string {
   const off = COMMENTED.has(table.path) ? '#' : ''
-  const refused = NOT_YET.some((entry) => entry.table === table.path && entry.key === undefined)
-  const lines = [...wrapped(`${table.doc}${refused ? ' Not available yet.' : ''}`), `${off}${tableHeader(table)}`]
+  const lines = [...wrapped(table.doc), `${off}${tableHeader(table)}`]
   for (const [name, key] of Object.entries(table.schema)) {
-    const notes = [`${key.doc}${key.required ? ' Required.' : ''}`, ...availability(table, name, (text) => text)]
-    lines.push(...wrapped(notes.join(' ')))
-    const on = off === '' && !defaultRefused(table, name, key) ? '' : '#'
-    if (key.default !== null) lines.push(`${on}${name} = ${toml(key.default)}`)
+    lines.push(...wrapped(`${key.doc}${key.required ? ' Required.' : ''}`))
+    if (key.default !== null) lines.push(`${off}${name} = ${toml(key.default)}`)
     else lines.push(`${key.required ? off : '#'}${name} = ${key.example ?? ''}`)
   }
   return `${lines.join('\n')}\n`
-}
-
-/** Whether a file that sets the key to its default would be refused for now. */
-function defaultRefused(table: TableDefinition, name: string, key: KeySchema): boolean {
-  return NOT_YET.some((entry) => {
-    return entry.table === table.path && entry.key === name && entry.except?.some((value) => value === key.default) !== true
-  })
-}
-
-/** What of a key is not available yet, as sentences. */
-function availability(table: TableDefinition, name: string, mark: (text: string) => string): readonly string[] {
-  return NOT_YET.flatMap((entry) => {
-    if (entry.table !== table.path || entry.key !== name) return []
-    if (entry.except === undefined) return [mark('Not available yet.')]
-    return [mark(`Values other than ${entry.except.map((value) => toml(value)).join(', ')} are not available yet.`)]
-  })
 }
 
 function heading(table: TableDefinition): string {

@@ -1,6 +1,6 @@
 /**
  * From a file to a Config, or to the list of all its mistakes. Nothing is bound or started before this has succeeded,
- * and a reload goes the same way. Order: TOML, tables and keys, rules across keys, what is not available yet, files,
+ * and a reload goes the same way. Order: TOML, tables and keys, rules across keys, files,
  * and only when nothing was found wrong the Config. The mapping file itself is read by its source.
  *
  * Relative paths in the file are relative to the working directory, as in the Stalwart migration proxy.
@@ -11,7 +11,6 @@ import { networkInterfaces } from 'node:os'
 import { resolve } from 'node:path'
 import type { Clock } from '../clock.ts'
 import { systemClock } from '../clock.ts'
-import { checkAvailability } from './availability.ts'
 import { buildConfig } from './build.ts'
 import type { Config } from './config.ts'
 import { hostAccounts, type HostAccounts } from './accounts.ts'
@@ -29,8 +28,6 @@ export type Loaded =
   | { readonly ok: false; readonly mistakes: Mistake[] }
 
 export interface LoadOptions {
-  /** "bypassed" lets through what is not available yet; for the checks of schema and rules themselves. */
-  readonly availability?: 'checked' | 'bypassed'
   /** Only its time of day is used, for certificates. */
   readonly clock?: Pick<Clock, 'wall'>
   /** Addresses of this host; default: those of its interfaces. */
@@ -71,7 +68,6 @@ export async function checkText(
   const environment = readEnvironment(env, report)
   const tables = new Tables(TABLES, document.table, report)
   checkRules(tables, { localAddresses: options.localAddresses ?? ownAddresses() }, report)
-  if (options.availability !== 'bypassed') checkAvailability(tables, report)
   const wall = (options.clock ?? systemClock).wall()
   const materials = await readMaterials(tables, { environment, wall, accounts: options.accounts ?? hostAccounts }, report)
   if (report.mistakes.length > 0) return { ok: false, mistakes: report.mistakes }

@@ -84,12 +84,6 @@ test('a file that does not exist is a mistake', async () => {
   assert.match(err, /\/nonexistent\/a\.toml cannot be read: ENOENT/)
 })
 
-test('what is not available yet is refused', async () => {
-  const { status, err } = await run({ 'server.roll_grace': '1h' })
-  assert.equal(status, 2)
-  assert.match(err, /server\.roll_grace: not available yet/)
-})
-
 test('what the start would find in stores and accounts of the host is found here, all at once', async () => {
   const { status, out, err, path } = await run({
     mapping: { source: 'sql', sql: { url: 'mysql://u:geheim@h/db', query: 'q', listen: 'routes', tls_ca: '/nonexistent/ca.pem' } },

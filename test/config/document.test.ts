@@ -4,7 +4,6 @@ import { appendFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { NOT_YET } from '../../src/config/availability.ts'
 import { generatedFiles, markdown, reference } from '../../src/config/document.ts'
 import { checkText } from '../../src/config/load.ts'
 import { mistakeText, type Report } from '../../src/config/mistake.ts'
@@ -45,15 +44,10 @@ test('the check names the files that differ and fails', async () => {
   assert.match(differing.err, /^config\/reference\.toml differs from the schema: [^\n]*\n$/)
 })
 
-test('every key has its row in the documentation, with a mark when it is not available yet', () => {
+test('every key has its row in the documentation', () => {
   const text = markdown()
   for (const table of TABLES) {
     for (const key of Object.keys(table.schema)) assert.ok(text.includes(`| \`${key}\` | `), `${table.path}.${key}`)
-  }
-  for (const { table, key, except } of NOT_YET) {
-    const mark = except === undefined ? '**Not available yet.**' : 'are not available yet.**'
-    const rows = text.split('\n').filter((line) => key === undefined ? line === mark : line.startsWith(`| \`${key}\` | `))
-    assert.ok(rows.some((row) => row.includes(mark)), `${table} ${key ?? ''}`)
   }
 })
 
@@ -88,7 +82,7 @@ test('the reference loads when the files that it names are there', async () => {
   await using directory = await makeTemporary('reference')
   const text = await moved('reference.toml', directory.path)
   const env = { PROXY_ADMIN_TOKEN: 'x'.repeat(32) }
-  const loaded = await checkText(text, undefined, env, { availability: 'bypassed', localAddresses: [] })
+  const loaded = await checkText(text, undefined, env, { localAddresses: [] })
   assert.ok(loaded.ok, loaded.ok ? '' : loaded.mistakes.map(mistakeText).join('\n'))
 })
 
