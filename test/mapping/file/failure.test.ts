@@ -1,8 +1,8 @@
 /** Writes that fail half way, threads and processes that are killed: the file is the old one or the new one, whole. */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
-import { readFile, readdir, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, it } from 'node:test'
@@ -13,6 +13,10 @@ import type { FileSource } from '../../../src/mapping/file/source.ts'
 import { hasCode } from '../../conformance/mapping-source.ts'
 import { eventually } from '../../support/settled.ts'
 import { makeTemporary } from '../../support/temporary.ts'
+
+/** Whether we may make a file system that is small. */
+const skipWithoutMounts =
+  spawnSync('unshare', ['-rm', '/bin/sh', '-c', 'mount -t tmpfs none /mnt']).status === 0 ? false : 'no name space with mounts of its own'
 
 const PROGRAM = fileURLToPath(new URL('writing-program.ts', import.meta.url))
 
@@ -49,6 +53,25 @@ describe('a mapping file that cannot be written', () => {
     assert.equal(said('fit '), 'fit ok')
     assert.equal(await readFile(path, 'utf8'), 'only\tstalwart\n')
     assert.deepEqual(await readdir(directory.path), ['mappings'])
+  })
+
+  it('stays as it is on a file system that is full, and is written again when there is room', { skip: skipWithoutMounts }, async () => {
+    await using directory = await makeTemporary('mapping')
+    const content = mappings(10_000)
+    await writeFile(join(directory.path, 'before'), content)
+    // A file system of its own, in a name space of its own: room for the file, not for another one beside it.
+    const script = 'mount -t tmpfs -o size=256k none "$1" && cp "$2" "$1/mappings" && "$0" "$3" "$1/mappings" limited && echo "left $(ls -A "$1")" && cat "$1/mappings"'
+    const full = join(directory.path, 'full')
+    await mkdir(full)
+    const args = ['-rm', '/bin/sh', '-c', script, process.execPath, full, join(directory.path, 'before'), PROGRAM]
+    const child = spawn('unshare', args, { stdio: ['ignore', 'pipe', 'inherit'] })
+    const lines: string[] = []
+    for await (const line of createInterface({ input: child.stdout })) lines.push(line)
+    for (const step of ['put', 'delete', 'import', 'replace']) {
+      assert.match(lines.find((line) => line.startsWith(`${step} `)) ?? '', /SOURCE_WRITE .*ENOSPC/, lines.join('\n'))
+    }
+    assert.deepEqual(lines.filter((line) => line.startsWith('found')), ['found undefined legacy', 'found undefined legacy', 'found stalwart undefined'])
+    assert.deepEqual(lines.slice(-4), ['fit ok', 'found stalwart undefined', 'left mappings', 'only\tstalwart'])
   })
 
   it('is not replaced by a temporary file in a directory that is gone', async () => {
