@@ -58,6 +58,16 @@ export function createHttps(tls: ManagementTls, sockets: Sockets, handler: Handl
   )
   server.timeout = patience.silence
   sockets.watch(server)
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    sockets.begin(request, response)
+    const error = 'nothing but "100-continue" may be expected'
+    const json = /application\/json/i.test(request.headers.accept ?? '')
+    const text = `${json ? JSON.stringify({ error, code: 'BAD_EXPECTATION' }) : error}\n`
+    // Whether its body comes nobody knows.
+    const type = json ? 'application/json' : 'text/plain'
+    const headers = { 'Content-Type': `${type}; charset=utf-8`, 'Content-Length': Buffer.byteLength(text), Connection: 'close' }
+    response.writeHead(417, headers).end(text)
+  })
   server.on('clientError', (error: Error & { code?: string }, socket: Socket) => answerUnreadable(error, socket, sockets))
   return server
 }

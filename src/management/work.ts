@@ -7,7 +7,9 @@ import type { Clock } from '../clock.ts'
 import type { Audit } from '../observe/audit.ts'
 import { managementFailed } from '../observe/events.ts'
 import type { Logger } from '../observe/log.ts'
+import { SignalboxError } from '../errors.ts'
 import { addressText } from '../listener/address.ts'
+import { badParameter, shown } from './answer.ts'
 import type { Answer } from './answer.ts'
 import { readBody } from './exchange.ts'
 import type { Exchange } from './exchange.ts'
@@ -39,7 +41,7 @@ function exchangeOf(route: Route, { request, contentType, gone }: Asked, begun: 
     contentType,
     contentEncoding: raw.headers['content-encoding'],
     gone,
-    failed: (thrown) => refusal(thrown) ?? mistake(thrown, request, options),
+    failed: (thrown) => refusalOf(route, thrown) ?? mistake(thrown, request, options),
     body: (limit) => (route.streams === true ? readBody(raw, options.clock, limit) : nothing()),
     audit(entry) {
       options.audit({
@@ -54,6 +56,12 @@ function exchangeOf(route: Route, { request, contentType, gone }: Asked, begun: 
 
 async function* nothing(): AsyncGenerator<Buffer, void, undefined> {}
 
+/** An account that the source can't hold is a bad parameter, though only the source could tell. */
+function refusalOf({ parameters }: Route, thrown: unknown): Answer | undefined {
+  const bad = thrown instanceof SignalboxError && thrown.code === 'CLIENT_BAD_IDENTIFIER' && 'identifier' in parameters
+  return bad ? badParameter('identifier', shown(thrown.message)) : refusal(thrown)
+}
+
 /** Reads the parameters, carries out, and writes the audit line of a change. Never rejects. */
 export async function carryOut(route: Route, asked: Asked, options: WorkOptions): Promise<Answer> {
   const { request } = asked
@@ -67,7 +75,7 @@ export async function carryOut(route: Route, asked: Asked, options: WorkOptions)
     destination = prepared.destination
     answer = await prepared.carryOut(exchangeOf(route, asked, begun, options))
   } catch (thrown) {
-    answer = refusal(thrown) ?? mistake(thrown, request, options)
+    answer = refusalOf(route, thrown) ?? mistake(thrown, request, options)
   }
   // What is still being done while its answer is sent is told of by the route, line by line.
   if (route.change !== undefined && answer.stream === undefined) {

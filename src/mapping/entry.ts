@@ -27,3 +27,11 @@ export function checkEntry(identifier: string, destination: string): void {
   const mistake = entryMistake({ identifier, destination })
   if (mistake !== undefined) throw new SignalboxError('SOURCE_INVALID', mistake)
 }
+
+/**
+ * Whether only a store can hold an account of this name, since a file would read it as a comment, or lose its byte order
+ * mark. No import can name it, so that none that replaces everything may remove it.
+ */
+export function onlyInStores(identifier: string): boolean {
+  return identifier.startsWith('#') || identifier.startsWith('\ufeff')
+}

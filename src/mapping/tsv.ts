@@ -33,6 +33,8 @@ const BOM_BYTES = Buffer.from(BOM)
 const PIECE = 65_536
 /** BOM, a whole line, CR, and a byte that makes it too long. */
 const KEPT = 3 + MAPPING_LINE + 2
+/** Bytes without a line's end after which nothing more is read: whatever it is, it has no lines. */
+const ENDLESS = 64 * MAPPING_LINE
 /** Code units of a line that can't be too long, whatever they are in bytes. */
 const SHORT = MAPPING_LINE / 3
 
@@ -65,9 +67,10 @@ export async function* parseMappings(
   if (mistakes.total > 0) throw invalidMapping('import', mistakes)
 }
 
-/** Blocks that end with a line's end, but for the last. A line too long to be one is cut where that is certain. */
+/** Blocks that end with a line's end, but for the last. A line too long to be one is cut where that is certain; one without end is the last. */
 async function* wholeLines(pieces: AsyncIterable<Uint8Array>, count: TsvCount): AsyncGenerator<Buffer> {
   let rest = Buffer.alloc(0)
+  let open = 0
   for await (const piece of pieces) {
     count.bytes += piece.length
     let chunk = Buffer.from(piece.buffer, piece.byteOffset, piece.length)
@@ -77,6 +80,12 @@ async function* wholeLines(pieces: AsyncIterable<Uint8Array>, count: TsvCount): 
     if (whole > 0) {
       yield rest.length === 0 ? chunk.subarray(0, whole) : Buffer.concat([rest, chunk.subarray(0, whole)])
       rest = Buffer.alloc(0)
+    }
+    const end = piece.lastIndexOf(LF) + 1
+    open = end > 0 ? piece.length - end : open + piece.length
+    if (open > ENDLESS) {
+      yield rest.length >= KEPT ? rest : Buffer.concat([rest, chunk.subarray(whole, whole + KEPT)])
+      return
     }
     const tail = chunk.subarray(whole)
     if (tail.length > 0) rest = Buffer.concat([rest, tail]).subarray(0, KEPT)

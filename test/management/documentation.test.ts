@@ -9,7 +9,7 @@ const root = new URL('../../', import.meta.url)
 const read = (path: string) => readFile(new URL(path, root), 'utf8')
 
 /** Statuses that http and the server give before a route is found. */
-const BEFORE_ROUTES = ['404', '405', '408', '431']
+const BEFORE_ROUTES = ['404', '405', '408', '417', '431']
 /** Paths of the Stalwart migration proxy 1.0. */
 const ORIGINAL = [
   'GET /healthz', 'GET /stats', 'GET /destinations', 'POST /destinations/reset', 'GET /mappings', 'PUT /mappings', 'DELETE /mappings',

@@ -20,6 +20,18 @@ describe('odd requests to the management API', () => {
   const head = (line: string, ...headers: string[]) =>
     [line, 'Host: x', `Authorization: Bearer ${api.token}`, 'Connection: close', ...headers, '', ''].join('\r\n')
 
+  test('who expects what nobody offers is told, and no body is waited for', async () => {
+    const answer = await api.raw(head('PUT /mappings?identifier=a&destination=new HTTP/1.1', 'Expect: foo', 'Content-Length: 5'))
+    assert.match(answer, /^HTTP\/1\.1 417 [^]*\r\n\r\nnothing but "100-continue" may be expected\n$/)
+    const json = await api.raw(head('GET /stats HTTP/1.1', 'Expect: foo', 'Accept: application/json'))
+    assert.match(json, /^HTTP\/1\.1 417 [^]*"code":"BAD_EXPECTATION"/)
+    assert.deepEqual(api.operations.calls, [])
+  })
+
+  test('a method that HTTP does not know cannot be read', async () => {
+    assert.match(await api.raw(head('FOO /stats HTTP/1.1')), /^HTTP\/1\.1 400 /)
+  })
+
   test('an unknown path is 404', async () => {
     for (const path of ['/', '/nowhere', '/mappings/x', '/STATS', '//stats', '/stats//', '/healthz/x', '/fleet/a/b', '/%2e%2e/stats']) {
       const reply = await api.askJson('GET', path)

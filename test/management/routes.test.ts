@@ -160,8 +160,15 @@ describe('the routes of the management API', () => {
     assert.deepEqual(json.json, { error: 'the mapping file has 2 mistakes', code: 'SOURCE_INVALID', mistakes })
   })
 
+  test('an account that the source cannot hold is a bad parameter, and the sentence begins with its name', async () => {
+    api.operations.failure = new SignalboxError('CLIENT_BAD_IDENTIFIER', 'the name begins with "#"')
+    for (const [method, path] of [['PUT', '/mappings?identifier=a&destination=new'], ['DELETE', '/mappings?identifier=a'], ['POST', '/accounts/cutover?identifier=a&destination=new']] as const) {
+      const { status, json } = await api.askJson(method, path)
+      assert.deepEqual([status, json], [400, { error: 'identifier: the name begins with "#"', code: 'BAD_PARAMETER', parameter: 'identifier' }])
+    }
+  })
+
   const statuses: readonly (readonly [ErrorCode, number])[] = [
-    ['CLIENT_BAD_IDENTIFIER', 400],
     ['SOURCE_CONFLICT', 409],
     ['BUS_PEER_LACKS', 409],
     ['SOURCE_INVALID', 422],

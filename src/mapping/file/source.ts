@@ -236,12 +236,16 @@ export class FileSource implements MappingSource {
     const { normalize } = this.#rules
     const keepFew = mode === 'merge'
     const spooled = await spool(mappings, { temporary, normalize, destinations: this.#destinations, keepFew })
+    // What would be refused is refused. Others' changes of a shared file would be taken over.
+    const wouldBeRefused = dryRun && this.#lock === undefined
     if ('few' in spooled) {
+      if (wouldBeRefused) await this.#replacement(undefined)
       const { identifiers, ...counts } = dryRun ? new Stage(this.#current).add(spooled.few) : await this.#write(spooled.few)
       return { ...counts, invalidate: { all: false, identifiers } }
     }
     try {
       this.#refuseClosed()
+      if (wouldBeRefused) await this.#replacement(undefined)
       if (dryRun) return await this.#compareAll(spooled.path, mode)
       return await this.#jobs.exclusive(() => this.#alone((held) => this.#importAll(spooled.path, mode, held)))
     } finally {

@@ -10,7 +10,7 @@ import { Cluster } from 'ioredis'
 import { parseRedisUrl, type RedisTarget } from '../../config/redis-url.ts'
 import { SignalboxError } from '../../errors.ts'
 import { within } from '../deadline.ts'
-import { checkEntry } from '../entry.ts'
+import { checkEntry, onlyInStores } from '../entry.ts'
 import { leaseText, readLease } from '../lease.ts'
 import type { LeaseHolder } from '../lease.ts'
 import { Fingerprints } from '../fingerprints.ts'
@@ -238,7 +238,7 @@ export class RedisSource implements MappingSource {
 
   async #removeOthers(keyspace: Keyspace, connection: RedisConnection, imported: Fingerprints, tally: Tally): Promise<void> {
     for await (const identifiers of keyspace.identifiers()) {
-      const others = identifiers.filter((identifier) => !imported.has(identifier))
+      const others = identifiers.filter((identifier) => !imported.has(identifier) && !onlyInStores(identifier))
       const before = await keyspace.destinations(others)
       connection.gather()
       const removed = await keyspace.step(
@@ -348,7 +348,7 @@ export class RedisSource implements MappingSource {
 /** What a replacing import would remove. SCAN may give a key twice. */
 async function countOthers(keyspace: Keyspace, imported: Fingerprints, tally: Tally): Promise<void> {
   for await (const identifiers of keyspace.identifiers()) {
-    for (const identifier of identifiers) if (imported.add(identifier)) tally.count(identifier, '', undefined)
+    for (const identifier of identifiers) if (!onlyInStores(identifier) && imported.add(identifier)) tally.count(identifier, '', undefined)
   }
 }
 

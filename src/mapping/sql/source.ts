@@ -7,7 +7,7 @@
 import { parseSqlUrl } from '../../config/sql-url.ts'
 import { SignalboxError } from '../../errors.ts'
 import { MAPPING_BATCH } from '../../limits.ts'
-import { checkEntry } from '../entry.ts'
+import { checkEntry, onlyInStores } from '../entry.ts'
 import { Fingerprints } from '../fingerprints.ts'
 import type { LeaseHolder } from '../lease.ts'
 import type { Exchanged, ImportOptions, ImportResult, Mapping, MappingSource, ReloadResult } from '../source.ts'
@@ -271,7 +271,7 @@ async function removeOthers(
   { list, remove, imported, tally }: { list: string; remove: string; imported: Fingerprints; tally: Tally },
 ): Promise<void> {
   for await (const { identifier, destination } of eachPage((after) => readPage(statements, list, after), '')) {
-    if (imported.has(identifier)) continue
+    if (imported.has(identifier) || onlyInStores(identifier)) continue
     if ((await statements.change(remove, [identifier])) > 0) tally.count(identifier, destination, undefined)
   }
 }
