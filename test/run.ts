@@ -6,16 +6,23 @@
  * private instances of their own on loopback ports. Elsewhere it names what is missing; with CI=true that ends the run, otherwise
  * the tests concerned are skipped and say so.
  *
+ * Files in which something failed are named and run once more, alone; what fails then has failed.
+ *
  * Arguments: parts of test file names (`node test/run.ts demo system/imap`), and options for the test runner (`--test-name-pattern=…`).
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync, globSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { findProgram, PACKAGES, SERVICES } from './support/programs.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 /** Two cores are the least that a machine for this has; more files at once would only slow each other's servers down. */
 const CONCURRENCY = 2
+/** As many files are run once more, alone, when something in them failed; more at once are no accident. */
+const AGAIN = 8
+const REPORTER = new URL('support/failed-files.ts', import.meta.url).href
 /** Debian asks this script before it starts a service; 101 means no. */
 const POLICY = '/usr/sbin/policy-rc.d'
 
@@ -29,12 +36,25 @@ function main(args: readonly string[]): number {
     .sort()
   if (files.length === 0) return complain(`no test file matches ${filters.join(' ')}`, 2)
   if (!providePrograms()) return 1
-  const run = spawnSync(
-    process.execPath,
-    ['--test', `--test-concurrency=${CONCURRENCY}`, '--test-reporter=spec', ...options, ...files],
-    { cwd: ROOT, stdio: 'inherit' },
-  )
-  return run.status ?? 1
+  const first = runTests(files, CONCURRENCY, options)
+  if (first.status === 0 || first.failed.length === 0 || first.failed.length > AGAIN) return first.status
+  // On a busy machine a dozen servers and processes may stumble over each other. A file that fails alone as well has failed.
+  complain(`${first.failed.join(' ')} failed; each once more, alone`, 1)
+  return runTests(first.failed, 1, options).status
+}
+
+/** Runs them and says which failed. */
+function runTests(files: readonly string[], concurrency: number, options: readonly string[]): { readonly status: number; readonly failed: readonly string[] } {
+  const directory = mkdtempSync(join(tmpdir(), 'signalbox-run-'))
+  const list = join(directory, 'failed')
+  try {
+    const reporters = ['--test-reporter=spec', '--test-reporter-destination=stdout', `--test-reporter=${REPORTER}`, `--test-reporter-destination=${list}`]
+    const run = spawnSync(process.execPath, ['--test', `--test-concurrency=${concurrency}`, ...reporters, ...options, ...files], { cwd: ROOT, stdio: 'inherit' })
+    const failed = existsSync(list) ? readFileSync(list, 'utf8').split('\n').filter((file) => files.includes(file)) : []
+    return { status: run.status ?? 1, failed }
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
 }
 
 /** Finds or installs what PACKAGES lists. False: this run can't go on. */
