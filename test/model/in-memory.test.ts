@@ -22,7 +22,8 @@ import type { Climate } from './world.ts'
 const LONGEST = 80
 const OPERATIONS = Number(process.env['SIGNALBOX_MODEL_OPERATIONS'] ?? 5_000)
 const SEED = process.env['SIGNALBOX_MODEL_SEED']
-const MUTANT_SEEDS = [1, 2, 3]
+// Any will do; from these the rarest fault is found within seconds.
+const MUTANT_SEEDS = [2, 4, 6]
 
 /** Doesn't see that an invalidation has overtaken a lookup. */
 class Blind extends Generations {
