@@ -131,7 +131,7 @@ class Processes {
       case 'put':
       case 'delete':
       case 'invalidate':
-        return this.#change(member, one.do, keyOf(one.key))
+        return void (await this.#change(member, one.do, keyOf(one.key)))
       case 'invalidate-all':
         return void (await member.admin.request('POST', '/cache/invalidate'))
       case 'reload':
@@ -171,7 +171,8 @@ class Processes {
     }
   }
 
-  async #change(member: FleetMember, what: 'put' | 'delete' | 'invalidate', key: string): Promise<void> {
+  /** True: it was confirmed here. */
+  async #change(member: FleetMember, what: 'put' | 'delete' | 'invalidate', key: string): Promise<boolean> {
     const disturbed = this.#disturbed
     const value = what === 'put' ? this.#fresh() : undefined
     const before = this.#ledger.latest(key)
@@ -190,11 +191,12 @@ class Processes {
     const version = what === 'invalidate' ? before : this.#ledger.latest(key)
     if (answer.status === 200) this.#ledger.acknowledged(member.name, key, version)
     if (committed) for (const peer of confirming(answer)) this.#ledger.acknowledged(peer, key, version)
-    if (disturbed) return
+    if (disturbed) return answer.status === 200
     const others = INSTANCES.filter((name) => name !== member.name)
     if (answer.status !== 200 || others.some((name) => !confirming(answer).includes(name))) {
       this.#violations.push(`${what} by ${member.name} was not confirmed by all without a fault: ${answer.status} ${answer.body}`)
     }
+    return answer.status === 200
   }
 
   /** Asks every worker of every instance. */
@@ -280,6 +282,8 @@ class Processes {
         })
       }
     }
+    // Lookups and writes go by connections of their own, each with its own pause before it is made anew.
+    for (const member of this.#rig.members) await until(`${member.name} writes`, () => this.#change(member, 'put', KEYS[0]))
     this.#disturbed = false
     for (const member of this.#rig.members) await this.#change(member, 'put', KEYS[0])
     await this.#look(KEYS[0])
