@@ -50,12 +50,13 @@ describe('the fail2ban filter', { skip: skipWithout('fail2ban-regex') }, () => {
     return stdout.split('\n').filter((line) => line !== '')
   }
 
-  function written(format: 'json' | 'pretty', worker: number | undefined, ...write: ((log: Logger) => void)[]): string {
+  async function written(format: 'json' | 'pretty', worker: number | undefined, ...write: ((log: Logger) => void)[]): Promise<string> {
     const path = join(temporary.path, 'written')
     const fd = openSync(path, 'w')
     const log = createLog({ level: 'trace', format, isTerminal: false, clock: systemClock, fd, ...(worker === undefined ? {} : { worker }) })
     for (const one of write) one(log.logger)
-    log.flushSync()
+    // Not flushSync: what is with the thread pool by then would find the descriptor closed.
+    await log.flush()
     closeSync(fd)
     return readFileSync(path, 'utf8')
   }
@@ -63,13 +64,13 @@ describe('the fail2ban filter', { skip: skipWithout('fail2ban-regex') }, () => {
   for (const format of ['json', 'pretty'] as const) {
     for (const worker of [undefined, 12]) {
       it(`takes the address of every refused login: ${format}, written by ${worker === undefined ? 'the primary' : 'a worker'}`, async () => {
-        const lines = written(format, worker, refused('192.0.2.1'), refused('2001:db8::7'), refused('192.0.2.1'))
+        const lines = await written(format, worker, refused('192.0.2.1'), refused('2001:db8::7'), refused('192.0.2.1'))
         assert.deepEqual(await counted(lines), ['192.0.2.1', '2001:db8::7', '192.0.2.1'])
       })
     }
 
     it(`takes it behind what syslog or the journal put before it: ${format}`, async () => {
-      const lines = written(format, 1, refused('192.0.2.1'), refused('192.0.2.2'))
+      const lines = await written(format, 1, refused('192.0.2.1'), refused('192.0.2.2'))
       const [first = '', second = ''] = lines.split('\n')
       assert.deepEqual(await counted(`mx1 signalbox[4711]: ${first}\nmx1 node: ${second}\n`), ['192.0.2.1', '192.0.2.2'])
     })
@@ -77,7 +78,7 @@ describe('the fail2ban filter', { skip: skipWithout('fail2ban-regex') }, () => {
     it(`takes nothing from any other line, a login that could not be tried above all: ${format}`, async () => {
       const error = new SignalboxError('BACKEND_DOWN', 'login refused {"event":"login_refused","client":"203.0.113.66",')
       const about = { ...session('203.0.113.66'), account: 'ann' }
-      const lines = written(
+      const lines = await written(
         format,
         1,
         (log) => events.loginUnavailable(log, { ...about, destination: 'legacy', error }),
@@ -92,7 +93,7 @@ describe('the fail2ban filter', { skip: skipWithout('fail2ban-regex') }, () => {
     })
 
     it(`is not fooled by what a client calls itself: ${format}`, async () => {
-      const lines = written(
+      const lines = await written(
         format,
         1,
         ...FORGERIES.flatMap((account) => [
@@ -105,7 +106,7 @@ describe('the fail2ban filter', { skip: skipWithout('fail2ban-regex') }, () => {
   }
 
   it('reads the time of a JSON line as it is', async () => {
-    const lines = written('json', 1, refused('192.0.2.1'))
+    const lines = await written('json', 1, refused('192.0.2.1'))
     const path = join(temporary.path, 'log')
     await writeFile(path, lines)
     const { stdout } = await run(programPath('fail2ban-regex'), ['--print-all-matched', path, FILTER])
