@@ -204,7 +204,7 @@ describe('stalwart-upgrade.toml', { skip: skipWithout('dovecot', 'pop3-login', '
       const headers = { 'content-type': 'application/x-www-form-urlencoded' }
       const { device_code: code } = object((await ask('/auth/device', { headers, body: `scope=x&client_id=${client}` })).body)
       assert.equal(code, `${name}-code`)
-      const grant = `grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&device_code=${String(code)}&client_id=${client}`
+      const grant = `grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&device_code=${code}&client_id=${client}`
       const { status, body } = await ask('/auth/token', { headers, body: grant })
       assert.equal(status, 200, body)
       // A parameter that only ends like that is none.
