@@ -1,0 +1,134 @@
+/**
+ * Entry of a question's process: asks one question and sends its result to the harness. A process of its own gives each
+ * question the same start: a clean heap, no compiled code of another one, and nothing left behind when it fails.
+ */
+import { availableParallelism } from 'node:os'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { Bench, Figures, Question, Subject } from './question.ts'
+import type { QuestionResult } from './result.ts'
+
+/** What the harness tells the process, as its one argument. */
+export interface Asked {
+  readonly name: string
+  readonly quick: boolean
+  readonly rounds: number
+  readonly proxyArguments: readonly string[]
+}
+
+export type Told = { readonly type: 'doing'; readonly words: string } | { readonly type: 'result'; readonly result: QuestionResult }
+
+/** Where the questions are. */
+export const QUESTIONS = join(import.meta.dirname, 'questions')
+
+export async function loadQuestion(name: string): Promise<Question> {
+  const module: { default: Question } = await import(pathToFileURL(join(QUESTIONS, `${name}.ts`)).href)
+  return module.default
+}
+
+const ROUND_MS = 2_000
+const QUICK_ROUND_MS = 700
+
+class Asking implements Bench {
+  readonly quick: boolean
+  readonly rounds: number
+  readonly roundMs: number
+  readonly cores = availableParallelism()
+  readonly directory: string
+  readonly proxyArguments: readonly string[]
+  readonly measured = new Map<string, Figures[]>()
+  readonly absent: { subject: string; why: string }[] = []
+  readonly notes: string[] = []
+  readonly resources: AsyncDisposable[] = []
+
+  constructor({ quick, rounds, proxyArguments }: Asked, directory: string) {
+    this.quick = quick
+    this.rounds = rounds
+    this.roundMs = quick ? QUICK_ROUND_MS : ROUND_MS
+    this.directory = directory
+    this.proxyArguments = proxyArguments
+  }
+
+  async compare(subjects: readonly Subject[], { rounds = this.rounds }: { readonly rounds?: number } = {}): Promise<void> {
+    for (const subject of subjects) {
+      this.doing(`warming ${subject.name}`)
+      await subject.warm?.()
+    }
+    for (let round = 0; round < rounds; round++) {
+      for (const subject of subjects) {
+        this.doing(`round ${round + 1} of ${rounds}: ${subject.name}`)
+        this.record(subject.name, await subject.round(round))
+      }
+    }
+  }
+
+  record(subject: string, figures: Figures): void {
+    const rounds = this.measured.get(subject)
+    if (rounds === undefined) this.measured.set(subject, [figures])
+    else rounds.push(figures)
+  }
+
+  missing(subject: string, why: string): void {
+    this.absent.push({ subject, why })
+  }
+
+  note(text: string): void {
+    if (!this.notes.includes(text)) this.notes.push(text)
+  }
+
+  doing(words: string): void {
+    tell({ type: 'doing', words })
+  }
+
+  use<T extends AsyncDisposable>(resource: T): T {
+    this.resources.push(resource)
+    return resource
+  }
+
+  async close(): Promise<void> {
+    for (const resource of this.resources.reverse()) await resource[Symbol.asyncDispose]()
+  }
+}
+
+function tell(told: Told): void {
+  process.send?.(told)
+}
+
+async function ask(asked: Asked): Promise<QuestionResult> {
+  const question = await loadQuestion(asked.name)
+  const directory = await mkdtemp(join(tmpdir(), 'signalbox-bench-'))
+  await chmod(directory, 0o755)
+  const bench = new Asking(asked, directory)
+  const started = performance.now()
+  let failure: string | undefined
+  try {
+    await question.run(bench)
+  } catch (error) {
+    failure = error instanceof Error ? error.message : String(error)
+  }
+  await bench.close()
+  // What failed is looked into: its logs stay.
+  if (failure === undefined) await rm(directory, { recursive: true, force: true, maxRetries: 3, retryDelay: 100 })
+  const { title, method, figures, goals } = question
+  return {
+    name: asked.name,
+    title,
+    method,
+    figures,
+    goals,
+    subjects: [...bench.measured].map(([name, rounds]) => ({ name, rounds })),
+    missing: bench.absent,
+    notes: bench.notes,
+    seconds: (performance.now() - started) / 1_000,
+    ...(failure === undefined ? {} : { failure: `${failure} (its files: ${directory})` }),
+  }
+}
+
+if (import.meta.main && process.send !== undefined) {
+  // Nobody to tell: the harness was ended.
+  process.once('disconnect', () => process.exit(1))
+  const result = await ask(JSON.parse(process.argv[2] ?? '{}') as Asked)
+  process.send({ type: 'result', result } satisfies Told, () => process.exit())
+}

@@ -1,0 +1,85 @@
+/**
+ * Holds results against their goals, and against the ratios of an earlier run (a baseline). A ratio is formed in each
+ * round, between two measurements of that round, and the median of the rounds decides: a machine that is slow for a
+ * while is slow for both.
+ */
+import type { Goal } from './question.ts'
+import type { QuestionResult, Report } from './result.ts'
+import { ratios, spread } from './statistics.ts'
+import type { Spread } from './statistics.ts'
+
+export interface Verdict {
+  readonly question: string
+  readonly goal: Goal
+  /** The ratio or the figure over the rounds; undefined: not measured. */
+  readonly measured: Spread | undefined
+  readonly met: boolean | undefined
+  /** Of measurements that are missing: why. */
+  readonly why?: string
+}
+
+/** A ratio that has grown since the baseline. */
+export interface Regression {
+  readonly question: string
+  readonly goal: Goal
+  readonly then: Spread
+  readonly now: Spread
+}
+
+/** How much a ratio may grow before it is called a regression: less is what rounds differ by on a quiet machine. */
+export const TOLERANCE = 0.06
+
+export function verdicts(report: Report): Verdict[] {
+  return report.questions.flatMap((question) => question.goals.map((goal) => judge(question, goal)))
+}
+
+export function judge(question: QuestionResult, goal: Goal): Verdict {
+  const base = { question: question.name, goal }
+  const values = goalValues(question, goal)
+  if (values.length === 0) {
+    const absent = question.missing.find(({ subject }) => subject === goal.subject || subject === goal.of)
+    return { ...base, measured: undefined, met: undefined, why: absent?.why ?? question.failure ?? 'not measured' }
+  }
+  const measured = spread(values)
+  const met = (goal.most === undefined || measured.median <= goal.most) && (goal.least === undefined || measured.median >= goal.least)
+  return { ...base, measured, met }
+}
+
+/**
+ * Ratios to the floor (or whatever a goal names) that are worse than the baseline's by more than the tolerance, and
+ * clearly so: the better half of the rounds is worse than the baseline's median, too.
+ */
+export function regressions(report: Report, baseline: Report): Regression[] {
+  return report.questions.flatMap((question) => {
+    const before = baseline.questions.find(({ name }) => name === question.name)
+    if (before === undefined) return []
+    return question.goals.flatMap((goal) => {
+      if (goal.kind !== 'must' || goal.of === undefined) return []
+      const then = goalValues(before, goal)
+      const now = goalValues(question, goal)
+      if (then.length === 0 || now.length === 0) return []
+      const regression = { question: question.name, goal, then: spread(then), now: spread(now) }
+      return isWorse(regression) ? [regression] : []
+    })
+  })
+}
+
+function isWorse({ goal, then, now }: Regression): boolean {
+  if (goal.most !== undefined) return now.median > then.median * (1 + TOLERANCE) && now.lowerQuartile > then.median
+  return now.median < then.median / (1 + TOLERANCE) && now.upperQuartile < then.median
+}
+
+/** The figure, or its ratio, round by round. */
+function goalValues(question: QuestionResult, { subject, figure, of }: Goal): number[] {
+  const values = figureValues(question, subject, figure)
+  return of === undefined ? values : ratios(values, figureValues(question, of, figure))
+}
+
+/** A subject's figure round by round; rounds without it are left out. */
+export function figureValues(question: QuestionResult, subject: string, figure: string): number[] {
+  const rounds = question.subjects.find(({ name }) => name === subject)?.rounds ?? []
+  return rounds.flatMap((figures) => {
+    const value = figures[figure]
+    return value === undefined || !Number.isFinite(value) ? [] : [value]
+  })
+}

@@ -1,0 +1,92 @@
+/**
+ * What the questions about logins share: the subjects, a round (sessions of greeting, LOGIN, OK, LOGOUT, close, so many
+ * in flight, for a while) and its figures.
+ */
+import type { Bench, FigureKind, Goal, Subject } from './question.ts'
+import { Stage } from './stage.ts'
+import { quantile } from './statistics.ts'
+import { dovecot } from './subjects/dovecot.ts'
+import { floor } from './subjects/floor.ts'
+import { haproxy } from './subjects/haproxy.ts'
+import { nginxMail } from './subjects/nginx.ts'
+import { perdition } from './subjects/perdition.ts'
+import type { Legs, Proxy, ProxyKind } from './subjects/proxy.ts'
+import { signalbox } from './subjects/signalbox.ts'
+
+export const LOGIN_FIGURES: Readonly<Record<string, FigureKind>> = {
+  cpu: { label: 'CPU per session', unit: 'µs', better: 'less' },
+  rate: { label: 'sessions a second', unit: '/s', better: 'more' },
+  latency: { label: 'connect to login OK, median', unit: 'ms', better: 'less' },
+  late: { label: 'connect to login OK, 99th percentile', unit: 'ms', better: 'less' },
+  cores: { label: 'cores in use', unit: '', better: 'less' },
+}
+
+const WARM_SESSIONS = 5_000
+const QUICK_WARM_SESSIONS = 2_500
+/** Those without a compiler may be slow for other reasons: no longer than this. */
+const WARM_MS = 4_000
+
+/** Both musts: within 1.15 of the floor that accepts in the same way. */
+export const LOGIN_MUSTS: readonly Goal[] = [
+  { kind: 'must', subject: 'Signalbox, kernel', figure: 'cpu', of: 'floor, kernel', most: 1.15 },
+  { kind: 'must', subject: 'Signalbox, primary', figure: 'cpu', of: 'floor, round robin', most: 1.15 },
+]
+
+/** Side by side: those that are compared most closely. */
+const KINDS: readonly ProxyKind[] = [
+  floor('kernel'),
+  signalbox('kernel'),
+  nginxMail,
+  signalbox('primary'),
+  floor('round-robin'),
+  dovecot,
+  haproxy,
+  perdition,
+]
+
+export interface LoginOptions {
+  readonly legs: Legs
+  readonly concurrency: number
+  readonly resume?: boolean
+}
+
+export async function compareLogins(bench: Bench, { legs, concurrency, resume = false }: LoginOptions): Promise<void> {
+  const stage = await Stage.open(bench, { legs })
+  const subjects: Subject[] = []
+  for (const kind of KINDS) {
+    bench.doing(`starting ${kind.name}`)
+    const proxy = await stage.start(kind)
+    if (proxy !== undefined) subjects.push(loginSubject(bench, stage, proxy, { concurrency, resume }))
+  }
+  await bench.compare(subjects)
+}
+
+export function loginSubject(
+  bench: Bench,
+  stage: Stage,
+  proxy: Proxy,
+  { concurrency, resume }: { readonly concurrency: number; readonly resume: boolean },
+): Subject {
+  const job = (ms: number) => ({ type: 'login', target: stage.target(proxy.port, resume), concurrency, ms }) as const
+  return {
+    name: proxy.name,
+    async warm() {
+      // By sessions, not by time: compilers warm to work done, and a busy machine does less of it.
+      const enough = bench.quick ? QUICK_WARM_SESSIONS : WARM_SESSIONS
+      for (let sessions = 0, start = performance.now(); sessions < enough && performance.now() - start < WARM_MS; ) {
+        sessions += (await stage.measure(proxy, job(bench.roundMs / 2))).outcome.done
+      }
+    },
+    async round() {
+      const { outcome, cost } = await stage.measure(proxy, job(bench.roundMs))
+      if (resume && outcome.resumed < outcome.done / 2) bench.note(`${proxy.name} resumed ${outcome.resumed} of ${outcome.done} sessions.`)
+      return {
+        cpu: (cost.cpuSeconds * 1e6) / outcome.done,
+        rate: outcome.done / outcome.seconds,
+        latency: quantile(outcome.latencies, 0.5) / 1_000,
+        late: quantile(outcome.latencies, 0.99) / 1_000,
+        cores: cost.cores,
+      }
+    },
+  }
+}

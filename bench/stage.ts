@@ -1,0 +1,107 @@
+/**
+ * The setting of a question about proxies: certificates, the stub backend, the load generator, and the proxies that are
+ * compared, all up at once and measured in turn. What is missing on this machine is named and left out.
+ */
+import { mkdir } from 'node:fs/promises'
+import { chmodSync } from 'node:fs'
+import { join } from 'node:path'
+import { freePort } from '../test/support/ports.ts'
+import { Backend } from './backend/backend.ts'
+import { makeCredentials } from './credentials.ts'
+import type { Credentials } from './credentials.ts'
+import { Crew } from './load/crew.ts'
+import type { Job, Outcome, Target } from './load/job.ts'
+import { TreeSample } from './process-tree.ts'
+import type { TreeCost } from './process-tree.ts'
+import type { Bench } from './question.ts'
+import { Unavailable } from './subjects/proxy.ts'
+import type { Legs, Proxy, ProxyKind } from './subjects/proxy.ts'
+
+/** In the mapping of every proxy. */
+export const ACCOUNTS = 20_000
+/** Accounts that log in: few enough that all routes are cached after the warm-up. */
+const USERS = 2_000
+/** Until what follows a session's end has been done: log lines, counts. */
+const SETTLE_MS = 100
+
+export interface Measured {
+  readonly outcome: Outcome
+  readonly cost: TreeCost
+}
+
+export interface StageOptions {
+  readonly legs: Legs
+  readonly protocol?: 'imap' | 'http'
+}
+
+export class Stage {
+  readonly backend: Backend
+  readonly credentials: Credentials
+  readonly crew: Crew
+  readonly #bench: Bench
+  readonly #options: Required<StageOptions>
+  #proxies = 0
+
+  private constructor(bench: Bench, options: Required<StageOptions>, parts: { backend: Backend; credentials: Credentials; crew: Crew }) {
+    this.#bench = bench
+    this.#options = options
+    this.backend = parts.backend
+    this.credentials = parts.credentials
+    this.crew = parts.crew
+  }
+
+  static async open(bench: Bench, { legs, protocol = 'imap' }: StageOptions): Promise<Stage> {
+    const credentials = await makeCredentials(bench.directory)
+    const backend = bench.use(await Backend.start(credentials))
+    const crew = bench.use(new Crew(Math.min(2, bench.cores)))
+    return new Stage(bench, { legs, protocol }, { backend, credentials, crew })
+  }
+
+  /** Starts a proxy, which ends with the question unless the caller ends it; undefined: it is missing, and that is noted. */
+  async start(kind: ProxyKind, workers = this.#bench.cores): Promise<Proxy | undefined> {
+    const { legs, protocol } = this.#options
+    const directory = join(this.#bench.directory, `proxy-${++this.#proxies}`)
+    await mkdir(directory)
+    chmodSync(directory, 0o755)
+    const { ports } = this.backend
+    const backendPort = protocol === 'http' ? ports.http : legs === 'both' ? ports.imaps : ports.imap
+    try {
+      const proxy = await kind.start({
+        legs,
+        protocol,
+        port: await freePort(),
+        backendPort,
+        credentials: this.credentials,
+        directory,
+        workers,
+        accounts: ACCOUNTS,
+        proxyArguments: this.#bench.proxyArguments,
+      })
+      return this.#bench.use(proxy)
+    } catch (error) {
+      if (!(error instanceof Unavailable)) throw error
+      this.#bench.missing(kind.name, error.message)
+      return undefined
+    }
+  }
+
+  /** Where the load goes. */
+  target(port: number, resume = false): Target {
+    return { port, tls: this.#options.legs !== 'plain', resume, users: USERS }
+  }
+
+  /** Runs a job against a proxy; what its processes used meanwhile is its cost. Throws when a session failed. */
+  async measure(proxy: Proxy, job: Job): Promise<Measured> {
+    const before = TreeSample.of([proxy.pid])
+    const outcome = await this.crew.run(job)
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS))
+    const cost = TreeSample.of([proxy.pid]).since(before)
+    const failures = Object.entries(outcome.failed)
+    const failed = failures.reduce((sum, [, count]) => sum + count, 0)
+    // Figures of a proxy that turns sessions away would flatter it.
+    if (failed > outcome.done / 1_000) {
+      throw new Error(`${proxy.name}: ${failed} of ${failed + outcome.done} failed: ${failures.map(([what, count]) => `${what} ×${count}`).join(', ')}`)
+    }
+    return { outcome, cost }
+  }
+}

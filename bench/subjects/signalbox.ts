@@ -1,0 +1,66 @@
+/**
+ * The proxy under test, started as users start it: `node src/main.ts serve FILE`, with a mapping file, the management
+ * API (and so metrics, health and the list of sessions), and a log that is written to a file.
+ */
+import { randomBytes } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { stringify } from 'smol-toml'
+import { freePort } from '../../test/support/ports.ts'
+import { launch } from './proxy.ts'
+import type { ProxyKind, ProxyOptions } from './proxy.ts'
+
+const MAIN = join(import.meta.dirname, '..', '..', 'src', 'main.ts')
+const CONNECTIONS = 40_000
+/** What would overrule the configuration. */
+const OVERRIDES = ['PROXY_CONFIG', 'PROXY_ADMIN_TOKEN', 'SIGNALBOX_CLUSTER_SECRET', 'LOG_LEVEL', 'RUST_LOG', 'NODE_OPTIONS']
+
+export type Distribution = 'kernel' | 'primary'
+
+/** @param more Further tables, by path of the document's first level, in place of those written here. */
+export function signalbox(distribution: Distribution, name = `Signalbox, ${distribution}`, more: Readonly<Record<string, object>> = {}): ProxyKind {
+  return {
+    name,
+    async start(options) {
+      const { directory, accounts, port, proxyArguments } = options
+      const mappings = join(directory, 'mappings.tsv')
+      await writeFile(mappings, mappingText(accounts))
+      const config = join(directory, 'signalbox.toml')
+      const document = { ...(await settings(options, distribution, mappings)), ...more }
+      await writeFile(config, stringify(document), { mode: 0o600 })
+      const env = Object.fromEntries(Object.entries(process.env).filter(([variable]) => !OVERRIDES.includes(variable)))
+      return launch({ name, program: process.execPath, args: [...proxyArguments, MAIN, 'serve', config], port, directory, env })
+    },
+  }
+}
+
+/** A mapping file: user0@example.com … all on the one backend. */
+export function mappingText(accounts: number): string {
+  return Array.from({ length: accounts }, (_, index) => `user${index}@example.com\tbackend\n`).join('')
+}
+
+async function settings(options: ProxyOptions, distribution: Distribution, mappings: string): Promise<Record<string, object>> {
+  const { legs, protocol, port, backendPort, credentials, workers } = options
+  const clientTls = legs === 'plain' ? 'plain' : 'implicit'
+  const backendTls = legs === 'both' ? 'implicit' : 'plain'
+  return {
+    server: { threads: workers, distribution, log_format: 'json' },
+    tls: { certificate: { main: { cert: credentials.cert, key: credentials.key } } },
+    listener: { [protocol]: { protocol, bind: [`127.0.0.1:${port}`], tls: clientTls, max_connections: CONNECTIONS } },
+    destination: {
+      backend: {
+        host: '127.0.0.1',
+        tls_server_name: 'localhost',
+        tls_ca: credentials.ca,
+        forwarding: 'none',
+        allow_plaintext_auth: true,
+        protocol: { [protocol]: { port: backendPort, tls: backendTls } },
+      },
+    },
+    routing: { default_destination: 'backend' },
+    mapping: { source: 'file', file: { path: mappings } },
+    capabilities: { imap: { allow_plain_auth_without_tls: true } },
+    ...(protocol === 'http' ? { http: { max_keepalive_requests: 1_000_000_000, route: [{ match: '/**', extract: { from: 'authorization' } }] } } : {}),
+    admin: { bind: `127.0.0.1:${await freePort()}`, bearer_token: randomBytes(24).toString('hex') },
+  }
+}
