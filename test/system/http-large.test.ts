@@ -73,13 +73,16 @@ class Sink extends Writable {
     this.hash.update(chunk)
     this.received += chunk.length
     if (this.received < MIB) return done()
-    void this.#gate.promise
-      .then(() => {
-        if (this.received - this.#rested < REST.after) return undefined
-        this.#rested = this.received
-        return systemClock.sleep(REST.ms)
-      })
-      .then(() => done())
+    void this.#later(done)
+  }
+
+  async #later(done: () => void): Promise<void> {
+    await this.#gate.promise
+    if (this.received - this.#rested >= REST.after) {
+      this.#rested = this.received
+      await systemClock.sleep(REST.ms)
+    }
+    done()
   }
 }
 
@@ -121,10 +124,10 @@ describe(`bodies of ${BYTES / MIB} MiB`, () => {
     const [source, sink] = [new Source(BYTES), new Sink()]
     const over = Promise.withResolvers<void>()
     upload = { sink, over }
-    return { source, sink, over: Promise.all([over.promise, send(version, 'PUT', source).then(async ({ stream, done }) => {
+    return { source, sink, over: Promise.all([over.promise, send(version, 'PUT', source).then(async ({ stream, close }) => {
       const chunks: Buffer[] = []
       for await (const chunk of stream) chunks.push(chunk as Buffer)
-      done()
+      close()
       assert.equal(Buffer.concat(chunks).toString(), source.hash.copy().digest('hex'))
     })]) }
   }
@@ -132,21 +135,21 @@ describe(`bodies of ${BYTES / MIB} MiB`, () => {
   function downloading(version: Version): Transfer {
     const [source, sink] = [new Source(BYTES), new Sink()]
     download = source
-    return { source, sink, over: send(version, 'GET').then(async ({ stream, done }) => {
+    return { source, sink, over: send(version, 'GET').then(async ({ stream, close }) => {
       await pipeline(stream, sink)
-      done()
+      close()
     }) }
   }
 
   /** A request; its answer's body, and what ends its connection. */
-  async function send(version: Version, method: string, body?: Source): Promise<{ stream: Readable; done: () => void }> {
+  async function send(version: Version, method: string, body?: Source): Promise<{ stream: Readable; close: () => void }> {
     const ca = rig.authority.cert
     if (version === 'h2') {
       const session = http2Connect(`https://localhost:${rig.tls}`, { ca })
       const stream = session.request({ ':method': method, ':path': '/large', ...(body === undefined ? {} : { 'content-length': BYTES }) }, { endStream: body === undefined })
       if (body !== undefined) await Promise.all([pipeline(body, stream), once(stream, 'response')])
       else await once(stream, 'response')
-      return { stream, done: () => session.destroy() }
+      return { stream, close: () => session.destroy() }
     }
     const headers = body === undefined ? {} : { 'content-length': BYTES }
     const options = { host: '127.0.0.1', path: '/large', method, headers, agent: false as const }
@@ -155,7 +158,7 @@ describe(`bodies of ${BYTES / MIB} MiB`, () => {
     if (body === undefined) request.end()
     else await pipeline(body, request)
     const [stream] = (await response) as [Readable]
-    return { stream, done: () => request.destroy() }
+    return { stream, close: () => request.destroy() }
   }
 
   for (const version of ['plain', 'tls', 'h2'] as const) {
