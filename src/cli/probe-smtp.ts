@@ -6,9 +6,11 @@
 import type { DestinationConfig, LegConfig } from '../config/config.ts'
 import type { Dialer } from '../destination/backend.ts'
 import { SignalboxError } from '../errors.ts'
-import type { BackendDialogue, BackendPort, ClientAnnouncement, LoginProtocol } from '../protocol/protocol.ts'
+import { BackendMachine } from '../protocol/backend-machine.ts'
+import type { BackendOptions, BackendPort, ClientAnnouncement, LoginProtocol } from '../protocol/protocol.ts'
 import { Keywords } from '../protocol/submission/keywords.ts'
-import { ReplyReader } from '../protocol/submission/reply.ts'
+import { type Reply, ReplyReader } from '../protocol/submission/reply.ts'
+import { SMTP_WORDS } from '../protocol/submission/backend.ts'
 import { submission } from '../protocol/submission/submission.ts'
 
 const EHLO = Buffer.from('EHLO localhost\r\n')
@@ -19,7 +21,7 @@ const EHLO = Buffer.from('EHLO localhost\r\n')
  * @throws SignalboxError of side backend
  */
 export async function askSmtp(dialer: Dialer, destination: DestinationConfig, leg: LegConfig, client: ClientAnnouncement): Promise<readonly string[]> {
-  const protocol: LoginProtocol = { ...submission, backend: (port) => new SmtpGreeting(port) }
+  const protocol: LoginProtocol = { ...submission, backend: (port, options) => new SmtpGreeting(port, options) }
   // No credential crosses this leg, so it may be plain.
   const open: DestinationConfig = { ...destination, allowPlaintextAuth: true }
   const backend = await dialer.dial({ destination: open, leg, protocol, client, facts: {} }, new AbortController().signal)
@@ -33,50 +35,41 @@ export function givesAway(leg: LegConfig, keywords: readonly string[]): boolean 
   return leg.forwarding !== 'proxy' && keywords.some((line) => /^XCLIENT(?: |$)/i.test(line.trim()))
 }
 
-/** The greeting, EHLO, and what the server answers to it. */
-class SmtpGreeting implements BackendDialogue {
-  readonly #port: BackendPort
-  readonly #reader = new ReplyReader()
-  #greeted = false
-  #over = false
+/** The greeting, EHLO, and what the server answers to it. The leg's own TLS is all that there is. */
+class SmtpGreeting extends BackendMachine<Reply, 'greeting' | 'ehlo'> {
   capabilities: readonly string[] = []
 
-  constructor(port: BackendPort) {
-    this.#port = port
+  constructor(port: BackendPort, options: BackendOptions) {
+    super(port, options, { words: SMTP_WORDS, answers: new ReplyReader(), greeting: 'greeting' })
   }
 
-  /** The server speaks first. */
-  start(): void {}
-
-  receive(chunk: Buffer): void {
-    const fits = this.#reader.feed(chunk)
-    while (!this.#over) {
-      const reply = fits ? this.#reader.next() : 'too-long'
-      if (reply === 'more') return
-      if (reply === 'too-long' || reply === 'malformed' || reply.code !== (this.#greeted ? 250 : 220)) {
-        this.#over = true
-        const said = typeof reply === 'string' ? 'no SMTP reply' : (reply.lines[0] ?? '')
-        this.#port.trouble(new SignalboxError(this.#greeted ? 'BACKEND_PROTOCOL' : 'BACKEND_GREETING', said))
-      } else if (this.#greeted) {
-        this.#over = true
-        this.capabilities = new Keywords(reply).lines
-        this.#port.announced()
-      } else {
-        this.#greeted = true
-        this.#port.write(EHLO)
-      }
-    }
+  protected wordsOf({ lines: [first = ''] }: Reply): string {
+    return first
   }
 
-  secured(): void {
+  protected answered(reply: Reply, step: 'greeting' | 'ehlo'): void {
+    if (step === 'greeting') {
+      if (reply.code === 220) this.ask('ehlo', EHLO)
+      else this.trouble('BACKEND_GREETING', this.shown(reply))
+    } else if (reply.code === 250) {
+      this.capabilities = new Keywords(reply).lines
+      this.announced()
+    } else this.trouble('BACKEND_PROTOCOL', this.shown(reply))
+  }
+
+  protected takesStartTls(): boolean {
     throw neverAsked()
   }
 
-  replay(): void {
+  protected fresh(): void {
     throw neverAsked()
   }
 
-  respond(): void {
+  protected afterTls(): void {
+    throw neverAsked()
+  }
+
+  protected open(): never {
     throw neverAsked()
   }
 }

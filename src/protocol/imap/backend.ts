@@ -1,14 +1,13 @@
 /**
  * The dialogue with an IMAP backend: greeting, STARTTLS, capabilities, the client's login repeated (RFC 9051 §6.1, §6.2;
  * SASL-IR: RFC 4959). What the backend says before its answer passes to the client with it; what it says before the
- * login is ours. A backend that doesn't keep to the grammar, or speaks out of turn, is trouble: nothing is guessed.
- * The login is forgotten with the answer.
+ * login is ours. Reading, TLS and the outcome are BackendMachine's.
  */
-import { type ErrorCode, SignalboxError, impossible } from '../../errors.ts'
+import { SignalboxError, impossible } from '../../errors.ts'
 import { IMAP_LINE } from '../../limits.ts'
-import { decodeBase64 } from '../../sasl/base64.ts'
 import { SaslReplay, actsAsItself, chooseMechanism } from '../../sasl/replay.ts'
-import type { BackendDialogue, BackendOptions, BackendPort, DialogueFacts, Login, Refusal } from '../protocol.ts'
+import { BackendMachine } from '../backend-machine.ts'
+import type { BackendOptions, BackendPort, DialogueFacts, Login } from '../protocol.ts'
 import { announceById } from './announce.ts'
 import { loginCommand } from './login-command.ts'
 import { TAGGED } from './replies.ts'
@@ -29,14 +28,11 @@ type Script =
   /** IMAP LOGIN: the pieces that wait for a continuation each. */
   | { readonly by: 'command'; readonly pieces: Buffer[] }
 
-type State =
+type Step =
   | { readonly at: 'greeting' }
-  | { readonly at: 'starttls' }
-  | { readonly at: 'tls' }
   /** Asked for capabilities before the login; `list` once the answer has come. */
   | { readonly at: 'capability'; list: string | undefined }
   | { readonly at: 'id' }
-  | { readonly at: 'announced' }
   | {
       readonly at: 'replay'
       readonly facts: DialogueFacts
@@ -54,88 +50,135 @@ type State =
       readonly untagged: Buffer[]
       list: string | undefined
     }
-  | { readonly at: 'over' }
 
 const TAG = { starttls: 'S1', capability: 'S2', id: 'S3', login: 'S4', fetch: 'S5' } as const
-const STARTTLS = Buffer.from(`${TAG.starttls} STARTTLS\r\n`)
+const WORDS = {
+  protocol: 'IMAP',
+  startTls: 'STARTTLS',
+  startTlsCommand: Buffer.from(`${TAG.starttls} STARTTLS\r\n`),
+  cancel: Buffer.from('*\r\n'),
+}
 const ASK_CAPABILITY = Buffer.from(`${TAG.capability} CAPABILITY\r\n`)
 const FETCH_CAPABILITY = Buffer.from(`${TAG.fetch} CAPABILITY\r\n`)
-const CANCEL = Buffer.from('*\r\n')
-const OVER: State = { at: 'over' }
 /** RFC 5530 and 9051 §7.1: the backend couldn't judge the credentials; they may well be right. */
 const TEMPORARY: ReadonlySet<string> = new Set(['UNAVAILABLE', 'SERVERBUG', 'INUSE', 'LIMIT'])
-/** As much of a greeting as an error repeats. */
-const SHOWN = 120
 
-export class ImapBackend implements BackendDialogue {
-  readonly #port: BackendPort
-  readonly #options: BackendOptions
-  readonly #reader = new ResponseReader()
-  #state: State = { at: 'greeting' }
-  #secured = false
+export class ImapBackend extends BackendMachine<Response, Step> {
   #capabilities = 0
   #advertised = ''
-  #reading = false
 
   constructor(port: BackendPort, options: BackendOptions) {
-    this.#port = port
-    this.#options = options
+    super(port, options, { words: WORDS, answers: new ResponseReader(), greeting: { at: 'greeting' } })
   }
 
   get capabilities(): readonly string[] {
     return this.#advertised.split(' ').filter((name) => name !== '')
   }
 
-  /** The backend speaks first. */
-  start(): void {
-    if (this.#state.at !== 'greeting') throw new SignalboxError('INTERNAL', 'started twice')
+  protected wordsOf(response: Response): string {
+    return response.kind === 'untagged' ? `${response.word} ${response.text}` : response.text
   }
 
-  receive(chunk: Buffer): void {
-    if (this.#state.at === 'over' || chunk.length === 0) return
-    if (this.#state.at === 'tls') this.#trouble('BACKEND_INJECTION', 'plaintext behind the answer to STARTTLS')
-    else if (!this.#reader.feed(chunk)) this.#trouble('BACKEND_PROTOCOL', 'too much before the login')
-    else this.#read()
+  protected override saysGoodbye(response: Response): boolean {
+    return response.kind === 'untagged' && response.word === 'BYE'
   }
 
-  secured(): void {
-    if (this.#state.at !== 'tls') throw new SignalboxError('INTERNAL', `IMAP backend is at ${this.#state.at}, not tls`)
-    this.#secured = true
+  protected override isNews(response: Response): boolean {
+    return response.kind === 'untagged'
+  }
+
+  protected takesStartTls(response: Response): boolean | undefined {
+    if (response.kind === 'untagged') return undefined
+    return response.kind === 'tagged' && response.tag === TAG.starttls && response.status === 'OK'
+  }
+
+  protected fresh(): void {
+    this.#capabilities = 0
+    this.#advertised = ''
+  }
+
+  protected afterTls(): void {
     this.#askCapabilities()
   }
 
-  replay(login: Login): void {
-    if (this.#state.at === 'over') return
-    if (this.#state.at !== 'announced') {
-      throw new SignalboxError('INTERNAL', `IMAP backend is at ${this.#state.at}, not announced`)
+  protected answered(response: Response, step: Step): void {
+    switch (step.at) {
+      case 'greeting':
+        return this.#greeting(response)
+      case 'capability':
+        return this.#capability(step, response)
+      case 'id':
+        return this.#id(response)
+      case 'replay':
+        return this.#answer(step, response)
+      case 'fetch':
+        return this.#fetched(step, response)
+      default:
+        return impossible(step)
     }
-    const { tag } = login.facts
-    if (tag === undefined) throw new SignalboxError('INTERNAL', 'an IMAP login without a tag')
-    const opening = this.#open(login)
-    if (opening === undefined) {
-      this.#trouble('BACKEND_NO_MECHANISM', `no way to repeat a ${login.mechanism} login`)
-      return
-    }
-    const [script, first] = opening
-    this.#state = { at: 'replay', facts: login.facts, tag, script, untagged: [], capability: false }
-    this.#port.write(first)
   }
 
-  respond(answer: Buffer | undefined): void {
-    if (this.#state.at === 'over') return
-    if (this.#state.at !== 'replay') {
-      throw new SignalboxError('INTERNAL', `IMAP backend is at ${this.#state.at}, not replay`)
+  // ---- before the login ----
+
+  #greeting(response: Response): void {
+    if (response.kind !== 'untagged' || response.word !== 'OK') {
+      return this.trouble('BACKEND_GREETING', `the greeting is not OK: ${this.shown(response)}`)
     }
-    this.#port.write(answer === undefined ? CANCEL : Buffer.from(`${answer.toString('base64')}\r\n`))
+    const list = capabilityCode(response.text)
+    if (list === undefined) this.#askCapabilities()
+    else this.#useCapabilities(list)
+  }
+
+  #askCapabilities(): void {
+    this.ask({ at: 'capability', list: undefined }, ASK_CAPABILITY)
+  }
+
+  #capability(step: Extract<Step, { at: 'capability' }>, response: Response): void {
+    if (response.kind === 'untagged') {
+      if (response.word === 'CAPABILITY') step.list = response.text
+      return
+    }
+    const completed = response.kind === 'tagged' && response.tag === TAG.capability && response.status === 'OK'
+    const list = completed ? (step.list ?? capabilityCode(response.text.slice(3))) : undefined
+    if (list === undefined) this.trouble('BACKEND_PROTOCOL', 'no capabilities where they were asked for')
+    else this.#useCapabilities(list)
+  }
+
+  #useCapabilities(list: string): void {
+    this.#capabilities = capabilityBits(list)
+    this.#advertised = list
+    if (this.secures(this.#has('STARTTLS'))) return
+    const { announceClient } = this.options
+    if (announceClient !== undefined && this.#has('ID')) {
+      return this.ask({ at: 'id' }, announceById(TAG.id, announceClient))
+    }
+    if (announceClient !== undefined) this.port.addressLost()
+    this.announced()
+  }
+
+  #id(response: Response): void {
+    if (response.kind === 'untagged') return
+    if (response.kind === 'tagged' && response.tag === TAG.id) this.announced()
+    else this.trouble('BACKEND_PROTOCOL', 'no answer to ID where it was due')
   }
 
   #has(name: CapabilityName): boolean {
     return (this.#capabilities & CAPABILITY[name]) !== 0
   }
 
+  // ---- the login ----
+
+  protected open(login: Login): { readonly step: Step; readonly bytes: Buffer } | undefined {
+    const { facts } = login
+    if (facts.tag === undefined) throw new SignalboxError('INTERNAL', 'an IMAP login without a tag')
+    const opening = this.#opening(login)
+    if (opening === undefined) return undefined
+    const [script, bytes] = opening
+    return { step: { at: 'replay', facts, tag: facts.tag, script, untagged: [], capability: false }, bytes }
+  }
+
   /** How the login is repeated here, and its first bytes; undefined: the backend offers no way. */
-  #open(login: Login): readonly [Script, Buffer] | undefined {
-    const { credentials } = login
+  #opening({ credentials }: Login): readonly [Script, Buffer] | undefined {
     const mechanism = chooseMechanism(credentials, (name) => this.#has(`AUTH=${name}`))
     if (mechanism !== undefined) {
       const sasl = new SaslReplay(credentials, mechanism)
@@ -159,155 +202,19 @@ export class ImapBackend implements BackendDialogue {
     return first === undefined ? undefined : [{ by: 'command', pieces }, first]
   }
 
-  #read(): void {
-    if (this.#reading) return
-    this.#reading = true
-    try {
-      while (this.#step());
-    } finally {
-      this.#reading = false
-    }
-    if (this.#state.at !== 'over') this.#reader.bytes.settle()
-  }
-
-  /** Deals with one response. False: nothing more can be read for now. */
-  #step(): boolean {
-    if (this.#state.at === 'over') return false
-    if (this.#state.at === 'tls') {
-      if (this.#reader.bytes.length > 0) this.#trouble('BACKEND_INJECTION', 'plaintext behind the answer to STARTTLS')
-      return false
-    }
-    const response = this.#reader.next()
-    if (response === 'more') return false
-    if (response === 'too-long') {
-      this.#trouble('BACKEND_PROTOCOL', 'a line is too long')
-      return false
-    }
-    this.#response(response)
-    return true
-  }
-
-  #response(response: Response): void {
-    const state = this.#state
-    if (response.kind === 'untagged' && response.word === 'BYE' && state.at !== 'greeting') {
-      this.#trouble('BACKEND_CLOSED', 'the backend said goodbye')
-      return
-    }
-    switch (state.at) {
-      case 'greeting':
-        return this.#greeting(response)
-      case 'starttls':
-        return this.#startTls(response)
-      case 'capability':
-        return this.#capability(state, response)
-      case 'id':
-        return this.#id(response)
-      case 'announced':
-        if (response.kind !== 'untagged') this.#trouble('BACKEND_PROTOCOL', 'an answer to nothing')
-        return
-      case 'replay':
-        return this.#answer(state, response)
-      case 'fetch':
-        return this.#fetched(state, response)
-      case 'tls':
-      case 'over':
-        throw new SignalboxError('INTERNAL', `a response was read at ${state.at}`)
-      default:
-        return impossible(state)
-    }
-  }
-
-  #greeting(response: Response): void {
-    if (response.kind !== 'untagged' || response.word !== 'OK') {
-      const words = response.kind === 'untagged' ? `${response.word} ${response.text}` : response.text
-      const shown = words.slice(0, SHOWN).replace(/[^\x20-\x7e]/g, '?')
-      this.#trouble('BACKEND_GREETING', `the greeting is not OK: ${shown}`)
-      return
-    }
-    const list = capabilityCode(response.text)
-    if (list === undefined) this.#askCapabilities()
-    else this.#useCapabilities(list)
-  }
-
-  #askCapabilities(): void {
-    this.#state = { at: 'capability', list: undefined }
-    this.#port.write(ASK_CAPABILITY)
-  }
-
-  #capability(state: Extract<State, { at: 'capability' }>, response: Response): void {
-    if (response.kind === 'untagged') {
-      if (response.word === 'CAPABILITY') state.list = response.text
-      return
-    }
-    const completed = response.kind === 'tagged' && response.tag === TAG.capability && response.status === 'OK'
-    const list = completed ? (state.list ?? capabilityCode(response.text.slice(3))) : undefined
-    if (list === undefined) this.#trouble('BACKEND_PROTOCOL', 'no capabilities where they were asked for')
-    else this.#useCapabilities(list)
-  }
-
-  #useCapabilities(list: string): void {
-    this.#capabilities = capabilityBits(list)
-    this.#advertised = list
-    if (this.#options.startTls && !this.#secured) {
-      if (!this.#has('STARTTLS')) {
-        this.#trouble('BACKEND_PROTOCOL', 'STARTTLS is not advertised')
-        return
-      }
-      this.#state = { at: 'starttls' }
-      this.#port.write(STARTTLS)
-      return
-    }
-    const { announceClient } = this.#options
-    if (announceClient !== undefined && this.#has('ID')) {
-      this.#state = { at: 'id' }
-      this.#port.write(announceById(TAG.id, announceClient))
-      return
-    }
-    if (announceClient !== undefined) this.#port.addressLost()
-    this.#announced()
-  }
-
-  #startTls(response: Response): void {
-    if (response.kind === 'untagged') return
-    if (response.kind !== 'tagged' || response.tag !== TAG.starttls || response.status !== 'OK') {
-      this.#trouble('BACKEND_PROTOCOL', 'STARTTLS was advertised but refused')
-      return
-    }
-    if (this.#reader.bytes.length > 0) {
-      this.#trouble('BACKEND_INJECTION', 'plaintext behind the answer to STARTTLS')
-      return
-    }
-    // Nothing that was said in the clear counts from here on.
-    this.#capabilities = 0
-    this.#advertised = ''
-    this.#state = { at: 'tls' }
-    this.#port.startTls()
-  }
-
-  #id(response: Response): void {
-    if (response.kind === 'untagged') return
-    if (response.kind === 'tagged' && response.tag === TAG.id) this.#announced()
-    else this.#trouble('BACKEND_PROTOCOL', 'no answer to ID where it was due')
-  }
-
-  #announced(): void {
-    this.#state = { at: 'announced' }
-    this.#port.announced()
-  }
-
-  #answer(state: Extract<State, { at: 'replay' }>, response: Response): void {
+  #answer(step: Extract<Step, { at: 'replay' }>, response: Response): void {
     switch (response.kind) {
       case 'untagged':
-        if (response.word === 'CAPABILITY' || capabilityCode(response.text) !== undefined) state.capability = true
-        state.untagged.push(passed(response))
+        if (response.word === 'CAPABILITY' || capabilityCode(response.text) !== undefined) step.capability = true
+        step.untagged.push(passed(response))
         return
       case 'continuation':
-        this.#asked(state.script, response.text)
+        this.#asked(step.script, response.text)
         return
       case 'tagged':
         if (response.tag !== TAG.login || response.status === undefined) {
-          this.#trouble('BACKEND_PROTOCOL', 'an answer under a wrong tag')
-        } else if (response.status === 'OK') this.#loggedIn(state, response.text)
+          this.trouble('BACKEND_PROTOCOL', 'an answer under a wrong tag')
+        } else if (response.status === 'OK') this.#loggedIn(step, response.text)
         else this.#refused(response.text)
         return
       default:
@@ -319,45 +226,35 @@ export class ImapBackend implements BackendDialogue {
   #asked(script: Script, text: string): void {
     if (script.by === 'command') {
       const piece = script.pieces.shift()
-      if (piece === undefined) this.#trouble('BACKEND_PROTOCOL', 'a continuation request where none was due')
-      else this.#port.write(piece)
+      if (piece === undefined) this.trouble('BACKEND_PROTOCOL', 'a continuation request where none was due')
+      else this.port.write(piece)
       return
     }
-    const next = script.sasl.next()
-    if (next === 'relay') {
-      const challenge = decodeBase64(Buffer.from(text, 'latin1'))
-      if (challenge === undefined) this.#trouble('BACKEND_PROTOCOL', 'a challenge that is not base64')
-      else this.#port.challenge(challenge)
-    } else if (next === 'unexpected') {
-      this.#trouble('BACKEND_PROTOCOL', 'a challenge where none was due')
-    } else {
-      this.#port.write(Buffer.from(`${next.text}\r\n`))
-    }
+    this.challenged(script.sasl, Buffer.from(text, 'latin1'))
   }
 
-  #loggedIn(state: Extract<State, { at: 'replay' }>, text: string): void {
-    const { tag, untagged } = state
-    const known = state.capability || capabilityCode(text.slice(3)) !== undefined
-    if (known || state.facts.askedCapability !== true) {
+  #loggedIn(step: Extract<Step, { at: 'replay' }>, text: string): void {
+    const { tag, untagged } = step
+    const known = step.capability || capabilityCode(text.slice(3)) !== undefined
+    if (known || step.facts.askedCapability !== true) {
       this.#accept(tag, withoutUnauthenticate(text), untagged)
       return
     }
-    this.#state = { at: 'fetch', tag, text, untagged, list: undefined }
-    this.#port.write(FETCH_CAPABILITY)
+    this.ask({ at: 'fetch', tag, text, untagged, list: undefined }, FETCH_CAPABILITY)
   }
 
   /** Whatever comes of the list: the login has been accepted. */
-  #fetched(state: Extract<State, { at: 'fetch' }>, response: Response): void {
+  #fetched(step: Extract<Step, { at: 'fetch' }>, response: Response): void {
     if (response.kind === 'untagged') {
-      if (response.word === 'CAPABILITY') state.list = withoutUnauthenticate(response.text)
-      else state.untagged.push(passed(response))
+      if (response.word === 'CAPABILITY') step.list = withoutUnauthenticate(response.text)
+      else step.untagged.push(passed(response))
       return
     }
     if (response.kind !== 'tagged' || response.tag !== TAG.fetch) {
-      this.#trouble('BACKEND_PROTOCOL', 'no capabilities where they were asked for')
+      this.trouble('BACKEND_PROTOCOL', 'no capabilities where they were asked for')
       return
     }
-    const { tag, text, untagged, list } = state
+    const { tag, text, untagged, list } = step
     if (list === undefined) {
       this.#accept(tag, text, untagged)
     } else if (responseCode(text.slice(3)) === undefined) {
@@ -370,31 +267,13 @@ export class ImapBackend implements BackendDialogue {
   }
 
   #accept(tag: string, text: string, untagged: readonly Buffer[]): void {
-    const behind = this.#reader.bytes.takeAll()
-    this.#state = OVER
-    this.#port.accepted(Buffer.concat([...untagged, Buffer.from(`${tag} ${text}\r\n`, 'latin1'), behind]))
+    this.accept(...untagged, Buffer.from(`${tag} ${text}\r\n`, 'latin1'))
   }
 
   /** `text`: NO or BAD and what follows. */
   #refused(text: string): void {
     const temporary = TEMPORARY.has(responseCode(text.slice(text.indexOf(' ') + 1)) ?? '')
-    const generic = temporary ? Buffer.from(TAGGED.unavailable) : undefined
-    // A bare CR or NUL is no text.
-    const words = Buffer.from(text.replace(/[\r\0]/g, ' '), 'latin1')
-    const shown = this.#options.hideAuthErrors ? generic : words
-    const refusal: Refusal = temporary ? { text: shown, temporary } : { text: shown }
-    this.#end()
-    this.#port.refused(refusal)
-  }
-
-  #trouble(code: ErrorCode, message: string): void {
-    this.#end()
-    this.#port.trouble(new SignalboxError(code, message))
-  }
-
-  #end(): void {
-    this.#state = OVER
-    this.#reader.bytes.drop()
+    this.refuse(text, temporary ? TAGGED.unavailable : undefined)
   }
 }
 

@@ -1,7 +1,7 @@
 /**
  * The grammar of IMAP responses (RFC 9051 §7), incremental: bytes of a backend go in, whole responses come out, with
  * their literals in place. Status responses and lines under a tag end with free text, so a `{n}` there is text and no
- * literal. Every line and the sum of all is bounded; what a backend says beyond that is trouble.
+ * literal. Every line is bounded; what a backend says beyond that is trouble.
  */
 import { BACKEND_LINE, BACKEND_PREAMBLE } from '../../limits.ts'
 import { LineReader } from '../line-reader.ts'
@@ -46,17 +46,8 @@ export type Response =
 
 export class ResponseReader {
   readonly bytes = new LineReader()
-  #received = 0
   #line = 0
   #text = 0
-
-  /** Adds bytes. False: more came than a backend may send before the bridge. */
-  feed(chunk: Buffer): boolean {
-    this.#received += chunk.length
-    if (this.#received > BACKEND_PREAMBLE) return false
-    this.bytes.feed(chunk)
-    return true
-  }
 
   /** The next whole response, a value of its own; 'more' when none is held; 'too-long' beyond the bounds. */
   next(): Response | 'more' | 'too-long' {

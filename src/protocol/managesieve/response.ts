@@ -1,6 +1,6 @@
 /**
  * What a ManageSieve backend says (RFC 5804 §1.3, §1.7, §2.1, §4 `response`): lines of strings (capabilities, challenges), and
- * status lines with a response code or none. Every line and the sum of all is bounded; what a backend says beyond
+ * status lines with a response code or none. Every line is bounded; what a backend says beyond
  * that is trouble.
  */
 import { BACKEND_LINE, BACKEND_PREAMBLE } from '../../limits.ts'
@@ -25,18 +25,9 @@ export type Response =
 
 export class ResponseReader {
   readonly #reader = new SieveReader('server')
-  #received = 0
 
   get bytes(): LineReader {
     return this.#reader.bytes
-  }
-
-  /** Adds bytes. False: more came than a backend may send before the bridge. */
-  feed(chunk: Buffer): boolean {
-    this.#received += chunk.length
-    if (this.#received > BACKEND_PREAMBLE) return false
-    this.bytes.feed(chunk)
-    return true
   }
 
   /** The next whole response, a value of its own; 'more' when none is held; 'too-long' beyond the bounds; 'malformed': no ManageSieve. */

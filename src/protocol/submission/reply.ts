@@ -1,8 +1,8 @@
 /**
  * The grammar of SMTP replies as a backend sends them (RFC 5321 §4.2): lines of one code, all but the last with a hyphen
- * behind it. Incremental; every line and the sum of all is bounded, and what a backend says beyond that is trouble.
+ * behind it. Incremental; every line is bounded, and what a backend says beyond that is trouble.
  */
-import { BACKEND_LINE, BACKEND_PREAMBLE } from '../../limits.ts'
+import { BACKEND_LINE } from '../../limits.ts'
 import { LineReader } from '../line-reader.ts'
 
 export interface Reply {
@@ -15,18 +15,9 @@ const LINE = /^([2-5][0-9]{2})(?:([ -]).*)?$/s
 
 export class ReplyReader {
   readonly bytes = new LineReader()
-  #received = 0
   /** Of a reply that is not whole yet. */
   #code = 0
   #lines: string[] = []
-
-  /** Adds bytes. False: more came than a backend may send before the bridge. */
-  feed(chunk: Buffer): boolean {
-    this.#received += chunk.length
-    if (this.#received > BACKEND_PREAMBLE) return false
-    this.bytes.feed(chunk)
-    return true
-  }
 
   /** The next whole reply; 'more' when none is held; 'too-long' beyond the bounds; 'malformed': no SMTP. */
   next(): Reply | 'more' | 'too-long' | 'malformed' {
