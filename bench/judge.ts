@@ -22,7 +22,7 @@ export interface Verdict {
 export interface Regression {
   readonly question: string
   readonly goal: Goal
-  readonly then: Spread
+  readonly before: Spread
   readonly now: Spread
 }
 
@@ -55,18 +55,18 @@ export function regressions(report: Report, baseline: Report): Regression[] {
     if (before === undefined) return []
     return question.goals.flatMap((goal) => {
       if (goal.kind !== 'must' || goal.of === undefined) return []
-      const then = goalValues(before, goal)
-      const now = goalValues(question, goal)
-      if (then.length === 0 || now.length === 0) return []
-      const regression = { question: question.name, goal, then: spread(then), now: spread(now) }
+      const earlier = goalValues(before, goal)
+      const values = goalValues(question, goal)
+      if (earlier.length === 0 || values.length === 0) return []
+      const regression = { question: question.name, goal, before: spread(earlier), now: spread(values) }
       return isWorse(regression) ? [regression] : []
     })
   })
 }
 
-function isWorse({ goal, then, now }: Regression): boolean {
-  if (goal.most !== undefined) return now.median > then.median * (1 + TOLERANCE) && now.lowerQuartile > then.median
-  return now.median < then.median / (1 + TOLERANCE) && now.upperQuartile < then.median
+function isWorse({ goal, before, now }: Regression): boolean {
+  if (goal.most !== undefined) return now.median > before.median * (1 + TOLERANCE) && now.lowerQuartile > before.median
+  return now.median < before.median / (1 + TOLERANCE) && now.upperQuartile < before.median
 }
 
 /** The figure, or its ratio, round by round. */

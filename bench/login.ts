@@ -79,13 +79,13 @@ export function loginSubject(
     },
     async round() {
       const { outcome, cost } = await stage.measure(proxy, job(bench.roundMs))
-      if (resume && outcome.resumed < outcome.done / 2) bench.note(`${proxy.name} resumed ${outcome.resumed} of ${outcome.done} sessions.`)
       return {
         cpu: (cost.cpuSeconds * 1e6) / outcome.done,
         rate: outcome.done / outcome.seconds,
         latency: quantile(outcome.latencies, 0.5) / 1_000,
         late: quantile(outcome.latencies, 0.99) / 1_000,
         cores: cost.cores,
+        ...(resume ? { resumed: (outcome.resumed / outcome.done) * 100 } : {}),
       }
     },
   }

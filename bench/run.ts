@@ -1,25 +1,177 @@
 /**
- * `npm run bench`: runs every question of this folder, or the ones named (`npm run bench -- resolve`), one after the
- * other, each in a process of its own. A question is a file that prints its figures; nothing here judges them.
+ * `npm run bench`: asks the questions of bench/questions/ one after the other, each in a process of its own, and reports:
+ * a table, JSON, and a page. `--check` judges; nothing else does. Exit statuses: 0 done, 1 a question came to no end or
+ * (with --check) a must falls short, 2 wrong usage.
  */
-import { spawnSync } from 'node:child_process'
+import { fork } from 'node:child_process'
 import { readdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { Presets, SingleBar } from 'cli-progress'
+import { Command, InvalidArgumentError } from 'commander'
+import { loadQuestion, QUESTIONS } from './ask.ts'
+import type { Asked, Told } from './ask.ts'
+import { withMeasured } from './document.ts'
+import { regressions, verdicts } from './judge.ts'
+import { machine } from './machine.ts'
+import type { Question } from './question.ts'
+import { reportHtml } from './report-html.ts'
+import { reportText, verdictText } from './report-text.ts'
+import type { QuestionResult, Report } from './result.ts'
 
-const HERE = import.meta.dirname
-const questions = readdirSync(HERE)
-  .filter((name) => name.endsWith('.ts') && name !== 'run.ts')
+const ROUNDS = 5
+const QUICK_ROUNDS = 3
+
+interface Options {
+  readonly quick?: true
+  readonly check?: true
+  readonly list?: true
+  readonly rounds?: number
+  readonly json: string
+  readonly html: string
+  readonly baseline?: string
+  readonly from?: string
+  readonly document?: string
+  readonly seedRegression?: number
+}
+
+const names = readdirSync(QUESTIONS)
+  .filter((name) => name.endsWith('.ts'))
   .map((name) => name.slice(0, -'.ts'.length))
-const asked = process.argv.slice(2)
-const unknown = asked.filter((name) => !questions.includes(name))
-if (unknown.length > 0) {
-  console.error(`no such question: ${unknown.join(', ')}; there are: ${questions.join(', ')}`)
-  process.exit(2)
+  .sort()
+
+const command = new Command('npm run bench --')
+  .description('What the proxy costs, beside its floor and its peers, measured in the same rounds')
+  .argument('[questions...]', 'questions, or the beginnings of their names (default: all)')
+  .option('--quick', 'fewer and shorter rounds: minutes, for a first look')
+  .option('--rounds <n>', `rounds per subject (default: ${ROUNDS}, quick: ${QUICK_ROUNDS})`, positive)
+  .option('--check', 'hold the figures against musts and goals; exit 1 when a must falls short')
+  .option('--baseline <file>', 'with --check: a report of this machine whose ratios must not have grown')
+  .option('--json <file>', 'where the figures go', 'bench-report/report.json')
+  .option('--html <file>', 'where the page goes', 'bench-report/report.html')
+  .option('--from <file>', 'measure nothing: take the figures of an earlier run')
+  .option('--document <file>', 'write the figures into a page, between its marks')
+  .option('--seed-regression <µs>', 'burn so much processor time in the proxy per connection it dials', positive)
+  .option('--list', 'say which questions there are')
+  .action(async (asked: string[], options: Options) => {
+    process.exitCode = await run(asked, options)
+  })
+await command.parseAsync()
+
+async function run(asked: readonly string[], options: Options): Promise<number> {
+  const unknown = asked.filter((part) => !names.some((name) => name.startsWith(part)))
+  if (unknown.length > 0) command.error(`error: no such question: ${unknown.join(', ')}; there are: ${names.join(', ')}`, { exitCode: 2 })
+  const chosen = await Promise.all(
+    names.filter((name) => asked.length === 0 || asked.some((part) => name.startsWith(part))).map(async (name) => ({ name, question: await loadQuestion(name) })),
+  )
+  if (options.list === true) {
+    for (const { name, question } of chosen) process.stdout.write(`${name.padEnd(24)} ${question.title}\n`)
+    return 0
+  }
+  const report = options.from === undefined ? await measure(chosen, options) : await readReport(options.from)
+  const grown = options.baseline === undefined ? [] : regressions(report, await readReport(options.baseline))
+  process.stdout.write(`${reportText(report)}\n`)
+  if (options.from === undefined) await write(options.json, `${JSON.stringify(report, undefined, 1)}\n`)
+  await write(options.html, reportHtml(report, grown))
+  if (options.document !== undefined) await write(options.document, withMeasured(await readFile(options.document, 'utf8'), report))
+  process.stderr.write(`${options.from === undefined ? `${options.json}, ` : ''}${options.html}\n`)
+  let status = report.questions.some(({ failure }) => failure !== undefined) ? 1 : 0
+  if (options.check === true) {
+    process.stdout.write(`${verdictText(report, grown)}\n`)
+    const short = verdicts(report).some(({ goal, met }) => goal.kind === 'must' && met === false)
+    if (short || grown.length > 0) status = 1
+  }
+  return status
 }
-let status = 0
-for (const question of asked.length === 0 ? questions : asked) {
-  console.error(`bench: ${question}`)
-  const run = spawnSync(process.execPath, ['--expose-gc', join(HERE, `${question}.ts`)], { stdio: 'inherit' })
-  status ||= run.status ?? 1
+
+async function measure(chosen: readonly { name: string; question: Question }[], options: Options): Promise<Report> {
+  const quick = options.quick === true
+  const seeded = options.seedRegression ?? 0
+  const regression = `${pathToFileURL(join(import.meta.dirname, 'regression.ts')).href}?microseconds=${seeded}`
+  const proxyArguments = seeded === 0 ? [] : ['--import', regression]
+  const rounds = options.rounds ?? (quick ? QUICK_ROUNDS : ROUNDS)
+  const facts = machine()
+  const started = performance.now()
+  const seconds = (question: Question): number => question.takes[quick ? 'quick' : 'full']
+  const progress = createProgress(chosen.reduce((sum, { question }) => sum + seconds(question), 0))
+  const questions: QuestionResult[] = []
+  for (const { name, question } of chosen) {
+    progress.question(name, seconds(question))
+    questions.push(await ask({ name, quick, rounds, proxyArguments }, question, (words) => progress.doing(words)))
+  }
+  progress.end()
+  return { made: new Date().toISOString(), quick, seconds: (performance.now() - started) / 1_000, seededRegression: seeded, machine: facts, questions }
 }
-process.exitCode = status
+
+/** One question in its process. A process that dies without an answer is a result, too. */
+function ask(asked: Asked, { title, method, figures, goals }: Question, doing: (words: string) => void): Promise<QuestionResult> {
+  const child = fork(join(import.meta.dirname, 'ask.ts'), [JSON.stringify(asked)], { execArgv: ['--expose-gc'] })
+  const end = (): void => void child.kill('SIGTERM')
+  process.once('exit', end)
+  return new Promise((resolve) => {
+    let result: QuestionResult | undefined
+    child.on('message', (told: Told) => {
+      if (told.type === 'doing') doing(told.words)
+      else result = told.result
+    })
+    child.once('exit', (code, signal) => {
+      process.off('exit', end)
+      const failure = `its process ended with ${code ?? signal}`
+      resolve(result ?? { name: asked.name, title, method, figures, goals, subjects: [], missing: [], notes: [], seconds: 0, failure })
+    })
+  })
+}
+
+interface RunProgress {
+  question(name: string, seconds: number): void
+  doing(words: string): void
+  end(): void
+}
+
+/** A bar that moves with the time that questions take by their own word; without a terminal a line per question. */
+function createProgress(total: number): RunProgress {
+  if (process.stderr.isTTY !== true) {
+    return { question: (name, seconds) => process.stderr.write(`bench: ${name}, about ${seconds} s\n`), doing: () => {}, end: () => {} }
+  }
+  const bar = new SingleBar({ format: '{bar} {percentage}% | {name}: {words}', stream: process.stderr, hideCursor: true, clearOnComplete: true }, Presets.shades_classic)
+  let done = 0
+  let current = { name: '', seconds: 0, started: performance.now() }
+  let words = ''
+  const draw = (): void => {
+    const elapsed = Math.min((performance.now() - current.started) / 1_000, current.seconds)
+    bar.update(done + elapsed, { name: current.name, words: words.slice(0, 50) })
+  }
+  bar.start(total, 0, { name: '', words: '' })
+  const timer = setInterval(draw, 500)
+  return {
+    question(name, seconds) {
+      done += current.seconds
+      current = { name, seconds, started: performance.now() }
+      words = ''
+      draw()
+    },
+    doing(next) {
+      words = next
+    },
+    end() {
+      clearInterval(timer)
+      bar.stop()
+    },
+  }
+}
+
+async function readReport(path: string): Promise<Report> {
+  return JSON.parse(await readFile(path, 'utf8')) as Report
+}
+
+async function write(path: string, text: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true })
+  await writeFile(path, text)
+}
+
+function positive(text: string): number {
+  const value = Number(text)
+  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('a positive number is wanted')
+  return value
+}

@@ -1,0 +1,14 @@
+/** One question: what does a large transfer cost without TLS? */
+import { BULK_FIGURES, BULK_GOALS, BULK_METHOD, compareBulk } from '../bulk.ts'
+import type { Question } from '../question.ts'
+
+const question: Question = {
+  title: 'What does a large transfer cost without TLS?',
+  method: BULK_METHOD,
+  figures: BULK_FIGURES,
+  goals: BULK_GOALS,
+  takes: { full: 40, quick: 18 },
+  run: (bench) => compareBulk(bench, 'plain'),
+}
+
+export default question

@@ -1,0 +1,14 @@
+/** One question: what does a large transfer cost with TLS on both legs? */
+import { BULK_FIGURES, BULK_GOALS, BULK_METHOD, compareBulk } from '../bulk.ts'
+import type { Question } from '../question.ts'
+
+const question: Question = {
+  title: 'What does a large transfer cost with TLS on both legs?',
+  method: BULK_METHOD,
+  figures: BULK_FIGURES,
+  goals: BULK_GOALS,
+  takes: { full: 70, quick: 30 },
+  run: (bench) => compareBulk(bench, 'both'),
+}
+
+export default question

@@ -1,0 +1,19 @@
+/** One question: what does a login cost when both legs are encrypted? */
+import { compareLogins, LOGIN_FIGURES, LOGIN_MUSTS } from '../login.ts'
+import type { Question } from '../question.ts'
+
+const question: Question = {
+  title: 'What does a login cost with TLS on both legs?',
+  method:
+    'As with TLS on the client\'s leg, 64 in flight; the backend\'s certificate is verified. Who keeps sessions to the backend and resumes them (Signalbox, the floor, HAProxy) may do so.',
+  figures: LOGIN_FIGURES,
+  goals: [
+    ...LOGIN_MUSTS,
+    { kind: 'goal', subject: 'Signalbox, kernel', figure: 'cpu', of: 'Dovecot', most: 0.8 },
+    { kind: 'goal', subject: 'Signalbox, kernel', figure: 'cpu', of: 'HAProxy', most: 1.1 },
+  ],
+  takes: { full: 140, quick: 40 },
+  run: (bench) => compareLogins(bench, { legs: 'both', concurrency: 64 }),
+}
+
+export default question

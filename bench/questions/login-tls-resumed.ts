@@ -1,0 +1,15 @@
+/** One question: what does a login cost when the client resumes its TLS session? */
+import { compareLogins, LOGIN_FIGURES, LOGIN_MUSTS } from '../login.ts'
+import type { Question } from '../question.ts'
+
+const question: Question = {
+  title: 'What does a login cost when the client takes up an earlier TLS session?',
+  method:
+    'TLS 1.3 on the client\'s leg, 64 in flight; each of them offers the ticket of its last session. Workers that share no ticket keys resume fewer.',
+  figures: { ...LOGIN_FIGURES, resumed: { label: 'handshakes resumed', unit: '%', better: 'more' } },
+  goals: LOGIN_MUSTS,
+  takes: { full: 140, quick: 40 },
+  run: (bench) => compareLogins(bench, { legs: 'client', concurrency: 64, resume: true }),
+}
+
+export default question
