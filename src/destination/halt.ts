@@ -1,5 +1,5 @@
 /**
- * The end of a dial before its time. The deadline and the client's departure meet here; whichever comes first stops
+ * The end of a dial, or of an HTTP request, before its time. The deadline and the client's departure meet here; whichever comes first stops
  * the step that is under way (there is only ever one), which gives up what it holds and rejects with the reason. A
  * step that begins afterwards rejects at once.
  */
@@ -11,12 +11,12 @@ export class Halt {
   #reason: Error | undefined
   #stop: ((reason: Error) => void) | undefined
 
-  /** Why the dial is over; undefined: it is not. */
+  /** Why it is over; undefined: it is not. */
   get reason(): Error | undefined {
     return this.#reason
   }
 
-  /** Ends the dial. The first reason counts. */
+  /** Ends it. The first reason counts. */
   now(reason: Error): void {
     if (this.#reason !== undefined) return
     this.#reason = reason

@@ -8,9 +8,13 @@ import type { ProtocolName } from '../config/config.ts'
 import { add, count, noDurations } from './durations.ts'
 import type { Durations } from './durations.ts'
 
-/** The stages of a session that are timed. */
-export const STAGES = ['preauth', 'resolve', 'dial', 'replay'] as const
-export type Stage = (typeof STAGES)[number]
+/** The stages of a session that are timed, and those of a request. */
+const SESSION_STAGES = ['preauth', 'resolve', 'dial', 'replay'] as const
+const REQUEST_STAGES = ['preauth', 'resolve', 'dial', 'first-byte', 'exchange'] as const
+export type Stage = (typeof SESSION_STAGES | typeof REQUEST_STAGES)[number]
+
+/** What came of requests, by the first digit of the status that the client was told; `none`: nothing, the connection broke. */
+export const RESPONSES = ['none', '1xx', '2xx', '3xx', '4xx', '5xx'] as const
 
 export const OUTCOMES = ['accepted', 'refused', 'unavailable'] as const
 /** `refused`: by the backend, or by us for a name that can be no account's. `unavailable`: it could not be tried, the client got a temporary failure. */
@@ -56,6 +60,12 @@ export interface Refused {
   readonly times: number
 }
 
+/** Requests of http listeners to one destination (empty: to none), by what came of them, in the order of RESPONSES. */
+export interface ResponseCounts {
+  readonly destination: string
+  readonly times: readonly number[]
+}
+
 /** As a worker sends it, and as the primary keeps it. */
 export interface Counts {
   readonly legs: readonly LegCounts[]
@@ -64,6 +74,7 @@ export interface Counts {
   readonly failures: readonly { readonly code: string; readonly times: number }[]
   /** Connections that were turned away. */
   readonly refused: readonly Refused[]
+  readonly responses: readonly ResponseCounts[]
   readonly cache: CacheCounts
   /** Connections in any stage now. */
   readonly open: number
@@ -71,9 +82,10 @@ export interface Counts {
 
 export class Counters {
   readonly #legs = new Map<ProtocolName, Map<string, LegCounts>>()
-  readonly #stages = new Map<ProtocolName, Record<Stage, Durations>>()
+  readonly #stages = new Map<ProtocolName, Map<Stage, Durations>>()
   readonly #failures = new Map<string, number>()
   readonly #refused = new Map<string, Refused>()
+  readonly #responses = new Map<string, number[]>()
 
   /** The counts of a protocol's sessions to a destination, to be counted up by whoever asked. */
   leg(protocol: ProtocolName, destination: string): LegCounts {
@@ -96,17 +108,28 @@ export class Counters {
 
   /** A stage is over after `ms` milliseconds, in whatever way. */
   stage(protocol: ProtocolName, stage: Stage, ms: number): void {
-    count(this.#durations(protocol)[stage], ms)
+    count(this.#durations(protocol, stage), ms)
+  }
+
+  /** A request to a destination (empty: to none) is over. `status`: what the client was told; undefined: nothing. */
+  response(destination: string, status: number | undefined): void {
+    const times = this.#responsesOf(destination)
+    const kind = status === undefined ? 0 : Math.floor(status / 100)
+    times[kind] = (times[kind] ?? 0) + 1
   }
 
   /** Adds what another has counted. */
-  add({ legs, stages, failures, refused }: Counts): void {
+  add({ legs, stages, failures, refused, responses }: Counts): void {
     for (const { protocol, destination, took, ...more } of legs) {
       const leg = this.leg(protocol, destination)
       for (const name of LEG_COUNTS) leg[name] += more[name]
       add(leg.took, took)
     }
-    for (const { protocol, stage, durations } of stages) add(this.#durations(protocol)[stage], durations)
+    for (const { protocol, stage, durations } of stages) add(this.#durations(protocol, stage), durations)
+    for (const { destination, times } of responses) {
+      const sum = this.#responsesOf(destination)
+      times.forEach((more, kind) => (sum[kind] = (sum[kind] ?? 0) + more))
+    }
     for (const { protocol, reason, times } of refused) this.refused(protocol, reason, times)
     for (const { code, times } of failures) this.#failures.set(code, (this.#failures.get(code) ?? 0) + times)
   }
@@ -116,22 +139,31 @@ export class Counters {
     return {
       legs: [...this.#legs.values()].flatMap((legs) => [...legs.values()]),
       stages: [...this.#stages].flatMap(([protocol, stages]) =>
-        STAGES.map((stage) => ({ protocol, stage, durations: stages[stage] })),
+        [...stages].map(([stage, durations]) => ({ protocol, stage, durations })),
       ),
       failures: [...this.#failures].map(([code, times]) => ({ code, times })),
       refused: [...this.#refused.values()],
+      responses: [...this.#responses].map(([destination, times]) => ({ destination, times })),
       cache,
       open,
     }
   }
 
-  #durations(protocol: ProtocolName): Record<Stage, Durations> {
+  #durations(protocol: ProtocolName, stage: Stage): Durations {
     let stages = this.#stages.get(protocol)
     if (stages === undefined) {
-      stages = { preauth: noDurations(), resolve: noDurations(), dial: noDurations(), replay: noDurations() }
+      stages = new Map((protocol === 'http' ? REQUEST_STAGES : SESSION_STAGES).map((name) => [name, noDurations()]))
       this.#stages.set(protocol, stages)
     }
-    return stages
+    let durations = stages.get(stage)
+    if (durations === undefined) stages.set(stage, (durations = noDurations()))
+    return durations
+  }
+
+  #responsesOf(destination: string): number[] {
+    let times = this.#responses.get(destination)
+    if (times === undefined) this.#responses.set(destination, (times = RESPONSES.map(() => 0)))
+    return times
   }
 }
 

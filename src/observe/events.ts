@@ -49,10 +49,10 @@ export function passedThrough(
   log.info({ event: 'passed_through', ...fields }, 'connection passed through')
 }
 
-/** A request on an http listener is over; `status`: what the client was told. */
+/** A request on an http listener is over; `status`: what the client was told; `code`: why it could not be carried out, or not to its end. */
 export function requestDone(
   log: Logger,
-  fields: SessionFields & { account: string; destination?: string; method: string; status?: number; bytes_in: number; bytes_out: number; seconds: number },
+  fields: SessionFields & { account: string; destination?: string; method: string; status?: number; code?: string; bytes_in: number; bytes_out: number; seconds: number },
 ): void {
   log.debug({ event: 'request', ...fields }, 'request done')
 }

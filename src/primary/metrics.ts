@@ -6,7 +6,7 @@
  */
 import { Counter, Gauge, Registry } from 'prom-client'
 import type { Counts } from '../observe/counters.ts'
-import { OUTCOMES } from '../observe/counters.ts'
+import { OUTCOMES, RESPONSES } from '../observe/counters.ts'
 import { sumOf } from '../observe/durations.ts'
 import type { ProcessFacts } from '../observe/process-facts.ts'
 import { ServedHistogram } from './histogram.ts'
@@ -104,6 +104,17 @@ const NUMBERS: readonly Definition[] = [
         if (destination === '') continue
         put(bytesIn, { protocol, destination, direction: 'in' })
         put(bytesOut, { protocol, destination, direction: 'out' })
+      }
+    },
+  },
+  {
+    name: 'http_requests_total',
+    type: 'counter',
+    help: 'Requests on http listeners that are over, by the first digit of the status that the client was told',
+    labels: ['destination', 'status'],
+    put: ({ counts }, put) => {
+      for (const { destination, times } of counts.responses) {
+        RESPONSES.forEach((status, kind) => put(times[kind] ?? 0, { destination, status }))
       }
     },
   },

@@ -122,11 +122,12 @@ export class Counting {
 
   /** Grows with whatever happens: the sum of all that was counted. */
   #moved(): number {
-    const { legs, failures, refused } = this.counters.counts(this.#options.cache(), 0)
+    const { legs, failures, refused, responses } = this.counters.counts(this.#options.cache(), 0)
     const { hits, misses, invalidations, evictions, audited } = this.#options.cache()
     let moved = hits + misses + invalidations + evictions + audited
     for (const leg of legs) moved += 2 * leg.accepted + leg.refused + leg.unavailable + leg.bytesIn + leg.bytesOut - leg.sessions
     for (const { times } of [...failures, ...refused]) moved += times
+    for (const { times } of responses) moved += times.reduce((sum, more) => sum + more, 0)
     return moved
   }
 }

@@ -138,7 +138,9 @@ export function resolverReport(log: Logger, redact: Redactor, clock: Clock, sour
 
 /** What an http listener tells of each request. */
 export function requestReport(log: Logger, redact: Redactor): HttpServices['requested'] {
-  return ({ account, destination, method, status, bytesIn, bytesOut, seconds: took, ...about }) => {
+  return ({ account, destination, method, status, code, bytesIn, bytesOut, seconds: took, ...about }) => {
+    // Requests come by the thousand: what nobody reads is not even put together.
+    if (!log.isLevelEnabled('debug')) return
     events.requestDone(log, {
       ...about,
       protocol: 'http',
@@ -146,6 +148,7 @@ export function requestReport(log: Logger, redact: Redactor): HttpServices['requ
       ...(destination === undefined ? {} : { destination }),
       method,
       ...(status === undefined ? {} : { status }),
+      ...(code === undefined ? {} : { code }),
       bytes_in: bytesIn,
       bytes_out: bytesOut,
       seconds: seconds(took),

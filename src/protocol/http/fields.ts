@@ -60,35 +60,57 @@ export function* each(fields: Fields): Generator<{ readonly key: string; readonl
 /** All values of a field, whose name is given in lower case. */
 export function valuesOf(fields: Fields, name: string): string[] {
   const values: string[] = []
-  for (const { key, value } of each(fields)) if (key === name) values.push(value)
+  for (let at = 0; at + 1 < fields.length; at += 2) if (named(fields[at], name)) values.push(fields[at + 1] ?? '')
   return values
+}
+
+/** Whether there is such a field; its name in lower case. */
+export function has(fields: Fields, name: string): boolean {
+  for (let at = 0; at + 1 < fields.length; at += 2) if (named(fields[at], name)) return true
+  return false
+}
+
+/** Names and values in pairs. */
+export function pairs(fields: Fields): [string, string][] {
+  const list: [string, string][] = []
+  for (let at = 0; at + 1 < fields.length; at += 2) list.push([fields[at] ?? '', fields[at + 1] ?? ''])
+  return list
 }
 
 /** The members of a comma-separated field, in lower case. */
 export function members(fields: Fields, name: string): string[] {
-  return valuesOf(fields, name).flatMap((value) => value.split(',').map((member) => member.trim().toLowerCase()))
+  const values = valuesOf(fields, name)
+  return values.length === 0 ? [] : values.flatMap((value) => value.split(',').map((member) => member.trim().toLowerCase()))
 }
 
 /** The fields without those of one connection and without those that `more` (lower case) names. */
 export function endToEnd(fields: Fields, more: ReadonlySet<string> = NONE): string[] {
-  const named = new Set(members(fields, 'connection'))
-  return without(fields, (key) => HOP_BY_HOP.has(key) || named.has(key) || more.has(key))
+  const listed = members(fields, 'connection')
+  return without(fields, (key) => HOP_BY_HOP.has(key) || more.has(key) || listed.includes(key))
 }
 
 /** The fields without what proxies say about a client. */
 export function withoutClaims(fields: Fields): string[] {
-  return without(fields, (key) => ABOUT_CLIENT.has(key.replaceAll('_', '-')))
+  return without(fields, (key) => ABOUT_CLIENT.has(key) || (key.includes('_') && ABOUT_CLIENT.has(key.replaceAll('_', '-'))))
 }
 
 /** Trailers that may pass. */
-export function passingTrailers(trailers: Fields): string[] {
-  return without(trailers, (key) => NOT_IN_TRAILERS.has(key.replaceAll('_', '-')))
+export function passingTrailers(trailers: Fields): readonly string[] {
+  return trailers.length === 0 ? trailers : without(trailers, (key) => NOT_IN_TRAILERS.has(key.replaceAll('_', '-')))
 }
 
 function without(fields: Fields, drop: (key: string) => boolean): string[] {
   const kept: string[] = []
-  for (const { key, name, value } of each(fields)) if (!drop(key)) kept.push(name, value)
+  for (let at = 0; at + 1 < fields.length; at += 2) {
+    const name = fields[at] ?? ''
+    if (!drop(name.toLowerCase())) kept.push(name, fields[at + 1] ?? '')
+  }
   return kept
+}
+
+/** Most names differ in length: those needn't be compared. */
+function named(written: string | undefined, name: string): boolean {
+  return written !== undefined && written.length === name.length && written.toLowerCase() === name
 }
 
 const NONE: ReadonlySet<string> = new Set()

@@ -20,12 +20,12 @@ import type { Occupant } from '../preauth-memory.ts'
 import type { AcceptedConnection, Reported, SessionEnd } from '../services.ts'
 import type { EndedBy, SessionHandle } from '../sessions.ts'
 import type { ClientSide } from './client-side.ts'
-import { Exchange, type Upgraded } from './exchange.ts'
+import { Exchange } from './exchange.ts'
 import { Http1Client, UpgradeClient } from './http1-client.ts'
 import { Http2Client } from './http2-client.ts'
 import { Pools } from './pool.ts'
 import type { HttpServices } from './services.ts'
-import { webSocket } from './web-socket.ts'
+import { webSocket, type Upgraded } from './web-socket.ts'
 
 export interface HttpConnectionOptions {
   readonly listener: ListenerConfig

@@ -3,7 +3,7 @@ import { ServerResponse, STATUS_CODES } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
-import type { Fields } from '../../protocol/http/fields.ts'
+import { pairs, type Fields } from '../../protocol/http/fields.ts'
 import type { RawHead } from '../../protocol/http/head.ts'
 import type { ClientSide, ResponseHead } from './client-side.ts'
 
@@ -57,11 +57,7 @@ export class Http1Client implements ClientSide {
   }
 
   finish(trailers: Fields): void {
-    if (trailers.length > 0) {
-      const pairs: [string, string][] = []
-      for (let at = 0; at + 1 < trailers.length; at += 2) pairs.push([trailers[at] ?? '', trailers[at + 1] ?? ''])
-      this.#response.addTrailers(pairs)
-    }
+    if (trailers.length > 0) this.#response.addTrailers(pairs(trailers))
     this.#response.end()
   }
 

@@ -19,11 +19,11 @@ import { HTTP } from './services.ts'
 
 /** Whom a connection is dialled for. */
 export class Caller {
-  readonly client: ClientAnnouncement
+  readonly client: () => ClientAnnouncement
   /** Ends the dial. */
-  readonly cancel: AbortSignal
+  readonly cancel: () => AbortSignal
 
-  constructor(client: ClientAnnouncement, cancel: AbortSignal) {
+  constructor(client: () => ClientAnnouncement, cancel: () => AbortSignal) {
     this.client = client
     this.cancel = cancel
   }
@@ -49,7 +49,7 @@ export class Pools {
     this.#prefix = prefix
   }
 
-  of(destination: DestinationConfig, leg: LegConfig): Agent {
+  of(destination: DestinationConfig, leg: LegConfig): BackendAgent {
     const known = this.#agents.get(destination)
     if (known !== undefined) return known
     // Another configuration of the same destination is out of force: what is idle there is closed, what is under way ends by itself.
@@ -70,7 +70,7 @@ export class Pools {
   }
 }
 
-class BackendAgent extends Agent {
+export class BackendAgent extends Agent {
   readonly #services: PoolServices
   readonly #destination: DestinationConfig
   readonly #leg: LegConfig
@@ -93,6 +93,11 @@ class BackendAgent extends Agent {
   /** Closes what is idle; what is in use is closed after its request. */
   retire(): void {
     this.maxFreeSockets = 0
+    this.discardIdle()
+  }
+
+  /** Closes what is idle. */
+  discardIdle(): void {
     for (const sockets of Object.values(this.freeSockets)) for (const socket of sockets ?? []) socket.destroy()
   }
 
@@ -126,7 +131,7 @@ class BackendAgent extends Agent {
       if (answer !== true && !(await answer)) {
         throw new SignalboxError('BACKEND_FULL', `destination "${destination.name}" has as many connections as it may`)
       }
-      const backend = await dialer.dial({ destination, leg: this.#leg, protocol: HTTP, client, facts: {} }, cancel)
+      const backend = await dialer.dial({ destination, leg: this.#leg, protocol: HTTP, client: client(), facts: {} }, cancel())
       const { socket } = backend.release()
       socket.on('error', unheard)
       socket.once('close', giveBack)

@@ -3,7 +3,9 @@
  * backend first. Back-pressure all the way: the client is read no faster than the backend takes it.
  */
 import type { Readable, Writable } from 'node:stream'
+import type { Halt } from '../../destination/halt.ts'
 import { SignalboxError } from '../../errors.ts'
+import type { Traffic } from './traffic.ts'
 
 export class RequestBody {
   readonly #source: Readable
@@ -30,46 +32,49 @@ export class RequestBody {
     return !this.#complete && !this.#held
   }
 
-  /** Reads up to `most` bytes (a piece more) and keeps them. Rejects with why `cancel` aborted. */
-  ahead(most: number, cancel: AbortSignal, moved: (bytes: number) => void): Promise<Buffer> {
+  /** The head has told that nothing will come. */
+  nothing(): void {
+    this.#complete = true
+    this.#source.resume()
+  }
+
+  /** Reads up to `most` bytes (a piece more) and keeps them. Rejects with why `halt` has ended it. */
+  ahead(most: number, halt: Halt, moved: (bytes: number) => void): Promise<Buffer> {
     if (this.#complete) return Promise.resolve(Buffer.concat(this.#read))
     const source = this.#source
-    return new Promise((resolve, reject) => {
+    return halt.step((resolve) => {
       let length = 0
-      const done = (): void => {
+      const stop = (): void => {
         source.pause()
         source.off('data', onData)
         source.off('end', onEnd)
-        cancel.removeEventListener('abort', onAbort)
       }
       const onData = (chunk: Buffer): void => {
         this.#read.push(chunk)
         length += chunk.length
         moved(chunk.length)
         if (length < most) return
-        done()
+        stop()
         resolve(Buffer.concat(this.#read).subarray(0, most))
       }
       const onEnd = (): void => {
         this.#complete = true
-        done()
+        stop()
         resolve(Buffer.concat(this.#read))
       }
-      const onAbort = (): void => {
-        done()
-        reject(cancel.reason)
-      }
-      if (cancel.aborted) return reject(cancel.reason)
-      cancel.addEventListener('abort', onAbort)
       source.on('data', onData)
       source.on('end', onEnd)
+      return stop
     })
   }
 
   /** All of it to the backend; `ended` when the last byte was written. */
-  sendTo(sink: Writable, moved: (bytes: number) => void, ended: () => void): void {
+  sendTo(sink: Writable, traffic: Traffic, ended: () => void): void {
     if (this.#stop !== undefined) throw new SignalboxError('INTERNAL', 'a body is sent once')
-    for (const chunk of this.#read) sink.write(chunk)
+    for (const chunk of this.#read) {
+      traffic.sent(chunk.length)
+      sink.write(chunk)
+    }
     this.#read = []
     if (this.#complete) {
       this.#stop = () => {}
@@ -77,7 +82,8 @@ export class RequestBody {
     }
     const source = this.#source
     const onData = (chunk: Buffer): void => {
-      moved(chunk.length)
+      traffic.received(chunk.length)
+      traffic.sent(chunk.length)
       if (sink.write(chunk)) return
       this.#held = true
       source.pause()

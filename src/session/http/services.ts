@@ -27,6 +27,8 @@ export interface RequestReport {
   readonly method: string
   /** Undefined: the client was told nothing. */
   readonly status: number | undefined
+  /** Why it could not be carried out, or not to its end; a SignalboxError's. */
+  readonly code: string | undefined
   readonly bytesIn: number
   readonly bytesOut: number
   readonly seconds: number
