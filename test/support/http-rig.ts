@@ -32,6 +32,8 @@ export interface HttpRig extends AsyncDisposable {
   readonly tls: number
   /** Believes PROXY headers and Forwarded of its peers. */
   readonly trusting: number
+  /** The same with TLS. */
+  readonly trustingTls: number
   readonly authority: Authority
   /** File of the authority's certificate. */
   readonly ca: string
@@ -45,7 +47,7 @@ export async function startHttpRig(options: HttpRigOptions): Promise<HttpRig> {
     const authority = options.authority ?? (await makeAuthority())
     const certificate = await authority.issue({ names: ['localhost', '127.0.0.1'] })
     const at = (name: string): string => join(temporary.path, name)
-    const [plain = 0, tls = 0, trusting = 0, management = 0] = await freePorts(4)
+    const [plain = 0, tls = 0, trusting = 0, trustingTls = 0, management = 0] = await freePorts(5)
     const token = randomBytes(24).toString('hex')
     await writeFile(at('ca.pem'), authority.cert)
     await writeFile(at('cert.pem'), certificate.cert)
@@ -53,6 +55,7 @@ export async function startHttpRig(options: HttpRigOptions): Promise<HttpRig> {
     await writeFile(at('token'), `${token}\n`, { mode: 0o600 })
     await writeFile(at('mappings'), (options.accounts ?? []).map((account) => `${account}\tnew\n`).join(''))
     const listener = (port: number, mode: string): Table => ({ protocol: 'http', bind: [`127.0.0.1:${port}`], tls: mode, ...options.listener })
+    const believes: Table = { proxy_protocol: 'optional', proxy_trusted: ['127.0.0.1/32'], forwarded: 'trust' }
     const config = {
       ...options.tables,
       server: { threads: 2, shutdown_grace: '1s', log_format: 'json', log_level: 'debug', ...options.tables?.['server'] },
@@ -60,7 +63,8 @@ export async function startHttpRig(options: HttpRigOptions): Promise<HttpRig> {
       listener: {
         plain: listener(plain, 'plain'),
         tls: listener(tls, 'implicit'),
-        trusting: { ...listener(trusting, 'plain'), proxy_protocol: 'optional', proxy_trusted: ['127.0.0.1/32'], forwarded: 'trust' },
+        trusting: { ...listener(trusting, 'plain'), ...believes },
+        trusting_tls: { ...listener(trustingTls, 'implicit'), ...believes },
       },
       destination: Object.fromEntries(
         Object.entries(options.destinations).map(([name, { port, tls: mode = 'plain', keys }]) => [
@@ -85,6 +89,7 @@ export async function startHttpRig(options: HttpRigOptions): Promise<HttpRig> {
       plain,
       tls,
       trusting,
+      trustingTls,
       authority,
       ca: at('ca.pem'),
       box,
