@@ -45,7 +45,7 @@ export const MAPPING: TableDefinition = {
     ),
     positive_ttl: setting('600s', lifetime(), 'How long a mapping is cached.'),
     negative_ttl: setting('30s', lifetime(), 'How long the absence of one is cached.'),
-    cache_max_entries: setting(1_000_000, wholeNumber(1, 100_000_000), 'Cached routes per worker.'),
+    cache_max_entries: setting(1_000_000, wholeNumber(1, 16_000_000), 'Cached routes per worker.'),
     lookup_timeout: setting('5s', duration('1ms'), 'Deadline of one lookup at the source.'),
     on_failure: setting(
       'reject',

@@ -1,124 +1,153 @@
 /**
  * The memory of routes: account → small integer of the destination, when it was stored, under which generation.
- * lru-cache keeps the order and the bound; the figures of an entry lie in typed arrays beside it, so that an entry
- * costs no object (performance.md: 220 bytes at a million, key included).
+ *
+ * A map finds the entry's number, and 16 bytes in one typed array hold the entry: a hit reads one line of memory beside
+ * the map's own and allocates nothing. Beyond the bound the entry goes that nobody has used for about the longest time:
+ * a hand passes over the entries in turn, spares each that was used since it last came by, and takes the first that was
+ * not (the second chance). A list in order of use, as lru-cache keeps it, writes to four places in memory at each hit;
+ * at a million entries that costs more than finding the key does.
  *
  * It owns the entries; whether one is fresh, doubtful or void is for the resolver to say.
  */
-import { LRUCache } from 'lru-cache'
 
 /** Destination of an entry that says "no mapping": the default route, resolved at use. */
 export const NO_MAPPING = -1
 /** Destination of an entry whose account was invalidated: a route was known and may never be used again. */
 export const VOID = -2
 
+/** Entries for which there is room at first. */
+const INITIAL = 1_024
+/** The lowest bit of an entry's last word: it was used since the hand last came by. The destination lies above. */
+const USED = 1
+
 export class RouteCache {
-  readonly #lru: LRUCache<string, number>
-  readonly #keys: (string | undefined)[] = []
-  readonly #free: number[] = []
-  #destination: Int32Array
-  #storedAt: Float64Array
-  #generation: Uint32Array
+  readonly #max: number
+  readonly #slots = new Map<string, number>()
+  /** By slot. Slots are given out in order, and taken over from what is pushed out: none is ever empty. */
+  readonly #keys: string[] = []
+  /** By slot: stored at (64 bits), generation (32), destination and USED (32). Two views of the same memory. */
+  #times: Float64Array
+  #words: Int32Array
+  #hand = 0
   /** Entries that the bound pushed out. */
   evictions = 0
 
   constructor(max: number) {
-    this.#lru = new LRUCache({
-      max,
-      dispose: (slot, _key, reason) => {
-        if (reason === 'evict') this.evictions++
-        if (reason !== 'set') this.#release(slot)
-      },
-    })
-    const initial = Math.min(max + 1, 1024)
-    this.#destination = new Int32Array(initial)
-    this.#storedAt = new Float64Array(initial)
-    this.#generation = new Uint32Array(initial)
+    this.#max = max
+    this.#times = new Float64Array(2 * Math.min(max, INITIAL))
+    this.#words = new Int32Array(this.#times.buffer)
   }
 
   get size(): number {
-    return this.#lru.size
+    return this.#keys.length
   }
 
-  /** The entry's slot, or -1. Makes it the most recently used. */
+  /** The entry's slot, or -1. Marks it as used. */
   find(key: string): number {
-    return this.#lru.get(key) ?? -1
+    const slot = this.#slots.get(key)
+    if (slot === undefined) return -1
+    const at = 4 * slot + 3
+    const word = this.#words[at] ?? 0
+    // Written only where it changes something: memory that is read alone stays in every core's cache.
+    if ((word & USED) === 0) this.#words[at] = word | USED
+    return slot
   }
 
-  /** The same without touching the order. */
+  /** The same without marking it. */
   peek(key: string): number {
-    return this.#lru.peek(key) ?? -1
+    return this.#slots.get(key) ?? -1
   }
 
   destination(slot: number): number {
-    return this.#destination[slot] ?? VOID
+    return (this.#words[4 * slot + 3] ?? 0) >> 1
   }
 
   /** Clock time at which the entry was stored. */
   storedAt(slot: number): number {
-    return this.#storedAt[slot] ?? 0
+    return this.#times[2 * slot] ?? 0
   }
 
   generation(slot: number): number {
-    return this.#generation[slot] ?? 0
+    return (this.#words[4 * slot + 2] ?? 0) >>> 0
   }
 
   store(key: string, destination: number, now: number, generation: number): void {
-    let slot = this.#lru.get(key)
-    if (slot === undefined) {
-      slot = this.#claim(key)
-      this.#lru.set(key, slot)
-    }
-    this.#destination[slot] = destination
-    this.#storedAt[slot] = now
-    this.#generation[slot] = generation
+    let slot = this.find(key)
+    if (slot < 0) slot = this.#claim(key)
+    this.#times[2 * slot] = now
+    this.#words[4 * slot + 2] = generation
+    const at = 4 * slot + 3
+    this.#words[at] = (destination << 1) | ((this.#words[at] ?? 0) & USED)
   }
 
   /** Makes an entry that exists void. */
   void(slot: number): void {
-    this.#destination[slot] = VOID
+    const at = 4 * slot + 3
+    this.#words[at] = (VOID << 1) | ((this.#words[at] ?? 0) & USED)
   }
 
-  /** A key picked at random with `random` in [0, 1), or undefined when the pick fell on an empty place. */
+  /** A key picked at random with `random` in [0, 1), or undefined when there is none. */
   sample(random: number): string | undefined {
     return this.#keys[Math.floor(random * this.#keys.length)]
   }
 
-  /** A cache of another bound with the same entries, as many of the most recently used as fit. */
+  /** A cache of another bound with the same entries, as many as fit: of those not used lately the hand takes the next first. */
   resized(max: number): RouteCache {
     const other = new RouteCache(max)
-    // From the least recently used on, so that the order is kept.
-    for (const key of this.#lru.rkeys()) {
-      const slot = this.peek(key)
+    const fromHand = Array.from(this.#keys, (_, step) => (this.#hand + step) % this.#keys.length)
+    const kept = [...fromHand.filter((slot) => !this.#used(slot)), ...fromHand.filter((slot) => this.#used(slot))].slice(-max)
+    for (const slot of kept) {
+      const key = this.#keys[slot]
+      if (key === undefined) continue
       other.store(key, this.destination(slot), this.storedAt(slot), this.generation(slot))
+      if (this.#used(slot)) other.find(key)
     }
-    other.evictions += this.evictions
+    other.evictions += this.evictions + this.#keys.length - kept.length
     return other
   }
 
+  /** A slot for a new entry. */
   #claim(key: string): number {
-    const slot = this.#free.pop() ?? this.#keys.length
-    if (slot === this.#keys.length) this.#keys.push(key)
-    else this.#keys[slot] = key
-    if (slot >= this.#destination.length) this.#grow()
+    const slot = this.#keys.length < this.#max ? this.#keys.length : this.#pushOut()
+    if (2 * slot >= this.#times.length) this.#grow()
+    const own = copyOf(key)
+    this.#keys[slot] = own
+    this.#slots.set(own, slot)
+    this.#words[4 * slot + 3] = 0
     return slot
   }
 
-  #release(slot: number): void {
-    this.#keys[slot] = undefined
-    this.#free.push(slot)
+  /** The slot of the entry that has to go. Ends: an entry that is spared is so no more when the hand comes by again. */
+  #pushOut(): number {
+    for (;;) {
+      const slot = this.#hand
+      this.#hand = (slot + 1) % this.#keys.length
+      if (this.#used(slot)) {
+        this.#words[4 * slot + 3] = (this.#words[4 * slot + 3] ?? 0) & ~USED
+        continue
+      }
+      this.#slots.delete(this.#keys[slot] ?? '')
+      this.evictions++
+      return slot
+    }
+  }
+
+  #used(slot: number): boolean {
+    return ((this.#words[4 * slot + 3] ?? 0) & USED) !== 0
   }
 
   #grow(): void {
-    const length = this.#destination.length * 2
-    const destination = new Int32Array(length)
-    destination.set(this.#destination)
-    this.#destination = destination
-    const storedAt = new Float64Array(length)
-    storedAt.set(this.#storedAt)
-    this.#storedAt = storedAt
-    const generation = new Uint32Array(length)
-    generation.set(this.#generation)
-    this.#generation = generation
+    const larger = new Float64Array(Math.min(2 * this.#max, 2 * this.#times.length))
+    larger.set(this.#times)
+    this.#times = larger
+    this.#words = new Int32Array(larger.buffer)
   }
+}
+
+/**
+ * The same string in memory of its own: one that was cut out of a longer one would keep that for as long as the route is
+ * cached, and one that was put together of two is slower to find.
+ */
+function copyOf(key: string): string {
+  return key.isWellFormed() ? Buffer.from(key).toString() : key
 }

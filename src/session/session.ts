@@ -225,7 +225,7 @@ export class Session implements SessionHandle {
       this.#attempts++
       try {
         this.#join(this.#services.identify(login))
-        const route = await this.#resolve()
+        const route = await this.#resolve(attempt.began)
         attempt.route = route
         attempt.destination = this.#services.destination(route.destination)
         this.#enter('dial')
@@ -291,10 +291,11 @@ export class Session implements SessionHandle {
     this.#account = undefined
   }
 
-  async #resolve(): Promise<OpenRoute> {
+  /** @param now the clock time of this turn */
+  async #resolve(now: number): Promise<OpenRoute> {
     const { resolver, resolverRef } = this.#services
     if (this.#account === undefined) return resolver.defaultRoute()
-    const cached = resolver.cached(this.#account)
+    const cached = resolver.cached(this.#account, now)
     if (cached !== undefined) return cached
     // The resolver has deadlines of its own for lookups; this one is for a login that is held back.
     const route = await resolverRef.ask({ type: 'resolve', identifier: this.#account }, HOLD_MS + 30_000, this.#cancel.signal)
@@ -306,7 +307,7 @@ export class Session implements SessionHandle {
   /** A route of which an invalidation may have been missed is looked up again. Gives the route that must hold at the hand-over. */
   async #confirm(route: OpenRoute): Promise<OpenRoute> {
     if (this.#services.resolver.standing(route) !== 'doubtful') return route
-    const again = await this.#resolve()
+    const again = await this.#resolve(this.#services.clock.now())
     if (again.destination !== route.destination) throw moved()
     return again
   }

@@ -33,7 +33,7 @@ test('a sample is a key that is cached, or nothing', () => {
   }
 })
 
-test('a cache behaves as a map with a bound that forgets what was used longest ago, at any size and after resizing', () => {
+test('a cache behaves as a map with a bound that counts what it pushes out, at any size and after resizing', () => {
   const step = fc.oneof(
     fc.record({ do: fc.constant('store' as const), key: fc.nat(12), destination: fc.integer({ min: -1, max: 5 }) }),
     fc.record({ do: fc.constantFrom('find' as const, 'void' as const), key: fc.nat(12) }),
@@ -43,28 +43,37 @@ test('a cache behaves as a map with a bound that forgets what was used longest a
     fc.property(fc.integer({ min: 1, max: 10 }), fc.array(step, { maxLength: 120 }), (bound, steps) => {
       let max = bound
       let cache = new RouteCache(max)
-      // Insertion order is order of use.
+      // What was stored, less what the cache has pushed out: it may choose which, but must say how many.
       const model = new Map<string, number>()
-      const trim = (): void => {
+      let evictions = 0
+      const settle = (): void => {
         for (const key of model.keys()) {
-          if (model.size <= max) return
+          if (cache.peek(key) >= 0) continue
           model.delete(key)
+          evictions++
         }
+        assert.equal(cache.evictions, evictions)
+        assert.equal(cache.size, model.size)
+        assert.ok(cache.size <= max)
       }
       for (const given of steps) {
         if (given.do === 'resize') {
           max = given.max
-          trim()
+          const before = model.size
           cache = cache.resized(max)
+          settle()
+          assert.equal(model.size, Math.min(before, max), 'as many are kept as fit')
           continue
         }
         const key = `k${given.key}`
         const known = model.get(key)
         if (given.do === 'store') {
-          model.delete(key)
+          const before = model.size
           model.set(key, given.destination)
-          trim()
           cache.store(key, given.destination, 1, 1)
+          assert.ok(cache.peek(key) >= 0, 'what was stored is there')
+          settle()
+          assert.equal(model.size, known === undefined ? Math.min(before + 1, max) : before, 'nothing goes while there is room')
         } else if (given.do === 'void') {
           const slot = cache.peek(key)
           assert.equal(slot >= 0, known !== undefined)
@@ -73,14 +82,58 @@ test('a cache behaves as a map with a bound that forgets what was used longest a
         } else {
           const slot = cache.find(key)
           assert.equal(slot < 0 ? undefined : cache.destination(slot), known)
-          if (known !== undefined) {
-            model.delete(key)
-            model.set(key, known)
-          }
         }
-        assert.equal(cache.size, model.size)
+        for (const [other, destination] of model) assert.equal(cache.destination(cache.peek(other)), destination)
       }
-      for (const [key, destination] of model) assert.equal(cache.destination(cache.peek(key)), destination)
+    }),
+  )
+})
+
+test('those that are used all the time stay, however many come once', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 2, max: 40 }), fc.integer({ min: 1, max: 39 }), (max, some) => {
+      const cache = new RouteCache(max)
+      const regulars = Array.from({ length: Math.min(some, max - 1) }, (_, index) => `regular ${index}`)
+      for (const key of regulars) cache.store(key, 1, 0, 1)
+      for (let index = 0; index < 5 * max; index++) {
+        for (const key of regulars) assert.ok(cache.find(key) >= 0, `${key} after ${index} others`)
+        cache.store(`stranger ${index}`, 2, 0, 1)
+      }
+    }),
+  )
+})
+
+test('looking at an entry without using it spares it nothing', () => {
+  const cache = new RouteCache(2)
+  cache.store('looked at', 1, 0, 1)
+  cache.store('used', 1, 0, 1)
+  cache.peek('looked at')
+  cache.find('used')
+  cache.store('new', 1, 0, 1)
+  assert.equal(cache.peek('looked at'), -1)
+  assert.ok(cache.peek('used') >= 0)
+})
+
+test('a smaller cache keeps those that were used', () => {
+  const cache = new RouteCache(10)
+  for (let index = 0; index < 10; index++) cache.store(`key ${index}`, index, 0, 1)
+  for (const index of [1, 4, 8]) cache.find(`key ${index}`)
+  const smaller = cache.resized(4)
+  for (const index of [1, 4, 8]) assert.equal(smaller.destination(smaller.peek(`key ${index}`)), index)
+  assert.equal(smaller.size, 4)
+  assert.equal(smaller.evictions, 6)
+})
+
+test('any name is found again as what it is, well-formed or not', () => {
+  fc.assert(
+    fc.property(fc.uniqueArray(fc.string({ unit: 'binary', minLength: 1 }), { maxLength: 30 }), (names) => {
+      const cache = new RouteCache(100)
+      for (const [index, name] of names.entries()) cache.store(`\ud800${name}`, index, 0, 1)
+      for (const [index, name] of names.entries()) cache.store(name, index + 100, 0, 1)
+      for (const [index, name] of names.entries()) {
+        assert.equal(cache.destination(cache.find(`\ud800${name}`)), index)
+        assert.equal(cache.destination(cache.find(name)), index + 100)
+      }
     }),
   )
 })
