@@ -2,12 +2,11 @@
  * Entry of a question's process: asks one question and sends its result to the harness. A process of its own gives each
  * question the same start: a clean heap, no compiled code of another one, and nothing left behind when it fails.
  */
-import { availableParallelism } from 'node:os'
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { Bench, Figures, Question, Subject } from './question.ts'
+import type { Bench, CompareOptions, Figures, Question, Subject } from './question.ts'
 import type { QuestionResult } from './result.ts'
 
 /** What the harness tells the process, as its one argument. */
@@ -51,15 +50,23 @@ class Asking implements Bench {
     this.proxyArguments = proxyArguments
   }
 
-  async compare(subjects: readonly Subject[], { rounds = this.rounds }: { readonly rounds?: number } = {}): Promise<void> {
-    for (const subject of subjects) {
-      this.doing(`warming ${subject.name}`)
-      await subject.warm?.()
+  async compare(subjects: readonly Subject[], { rounds = this.rounds }: CompareOptions = {}): Promise<void> {
+    const out = new Set<Subject>()
+    const attempt = async (subject: Subject, words: string, measure: () => Promise<void>): Promise<void> => {
+      if (out.has(subject)) return
+      this.doing(`${words}: ${subject.name}`)
+      try {
+        await measure()
+      } catch (error) {
+        if (subject.peer !== true) throw error
+        out.add(subject)
+        this.missing(subject.name, messageOf(error))
+      }
     }
+    for (const subject of subjects) await attempt(subject, 'warming', async () => subject.warm?.())
     for (let round = 0; round < rounds; round++) {
       for (const subject of subjects) {
-        this.doing(`round ${round + 1} of ${rounds}: ${subject.name}`)
-        this.record(subject.name, await subject.round(round))
+        await attempt(subject, `round ${round + 1} of ${rounds}`, async () => this.record(subject.name, await subject.round(round)))
       }
     }
   }
@@ -92,6 +99,10 @@ class Asking implements Bench {
   }
 }
 
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
 function tell(told: Told): void {
   process.send?.(told)
 }
@@ -106,7 +117,7 @@ async function ask(asked: Asked): Promise<QuestionResult> {
   try {
     await question.run(bench)
   } catch (error) {
-    failure = error instanceof Error ? error.message : String(error)
+    failure = messageOf(error)
   }
   await bench.close()
   // What failed is looked into: its logs stay.

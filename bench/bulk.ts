@@ -44,6 +44,7 @@ function bulkSubject(bench: Bench, stage: Stage, proxy: Proxy): Subject {
   const job = (bytes: number) => ({ type: 'bulk', target: stage.target(proxy.port), concurrency: SESSIONS, bytes: bytes / SESSIONS }) as const
   return {
     name: proxy.name,
+    peer: proxy.peer,
     async warm() {
       await stage.measure(proxy, job(WARM_BYTES))
     },

@@ -70,6 +70,7 @@ export function loginSubject(
   const job = (ms: number) => ({ type: 'login', target: stage.target(proxy.port, resume), concurrency, ms }) as const
   return {
     name: proxy.name,
+    peer: proxy.peer,
     async warm() {
       // By sessions, not by time: compilers warm to work done, and a busy machine does less of it.
       const enough = bench.quick ? QUICK_WARM_SESSIONS : WARM_SESSIONS

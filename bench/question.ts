@@ -42,6 +42,8 @@ export interface Goal {
 /** One of those that are measured: the proxy, its floor, a peer. */
 export interface Subject {
   readonly name: string
+  /** When it fails, that is noted and it is left out; a failure of anyone else ends the question. */
+  readonly peer?: boolean
   /** Comes once before the first round: caches filled, code compiled. */
   warm?(): Promise<void>
   /** Measures once. Rounds count from 0. */

@@ -2,8 +2,7 @@
  * The setting of a question about proxies: certificates, the stub backend, the load generator, and the proxies that are
  * compared, all up at once and measured in turn. What is missing on this machine is named and left out.
  */
-import { mkdir } from 'node:fs/promises'
-import { chmodSync } from 'node:fs'
+import { chmod, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { freePort } from '../test/support/ports.ts'
 import { Backend } from './backend/backend.ts'
@@ -58,31 +57,35 @@ export class Stage {
   }
 
   /** Starts a proxy, which ends with the question unless the caller ends it; undefined: it is missing, and that is noted. */
-  async start(kind: ProxyKind, workers = this.#bench.cores): Promise<Proxy | undefined> {
+  async start(kind: ProxyKind, workers?: number): Promise<Proxy | undefined> {
+    try {
+      return await this.launch(kind, workers)
+    } catch (error) {
+      if (!(error instanceof Unavailable || kind.peer === true)) throw error
+      this.#bench.missing(kind.name, error instanceof Error ? error.message : String(error))
+      return undefined
+    }
+  }
+
+  /** As `start`; throws when it is missing. */
+  async launch(kind: ProxyKind, workers = this.#bench.cores): Promise<Proxy> {
     const { legs, protocol } = this.#options
     const directory = join(this.#bench.directory, `proxy-${++this.#proxies}`)
     await mkdir(directory)
-    chmodSync(directory, 0o755)
+    await chmod(directory, 0o755)
     const { ports } = this.backend
-    const backendPort = protocol === 'http' ? ports.http : legs === 'both' ? ports.imaps : ports.imap
-    try {
-      const proxy = await kind.start({
-        legs,
-        protocol,
-        port: await freePort(),
-        backendPort,
-        credentials: this.credentials,
-        directory,
-        workers,
-        accounts: ACCOUNTS,
-        proxyArguments: this.#bench.proxyArguments,
-      })
-      return this.#bench.use(proxy)
-    } catch (error) {
-      if (!(error instanceof Unavailable)) throw error
-      this.#bench.missing(kind.name, error.message)
-      return undefined
-    }
+    const proxy = await kind.start({
+      legs,
+      protocol,
+      port: await freePort(),
+      backendPort: protocol === 'http' ? ports.http : legs === 'both' ? ports.imaps : ports.imap,
+      credentials: this.credentials,
+      directory,
+      workers,
+      accounts: ACCOUNTS,
+      proxyArguments: this.#bench.proxyArguments,
+    })
+    return this.#bench.use(proxy)
   }
 
   /** Where the load goes. */

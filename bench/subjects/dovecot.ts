@@ -1,7 +1,7 @@
 /**
  * Dovecot as an IMAP proxy in its high-performance mode: login processes that serve many clients each, one per core. A
- * static password database sends every account to the one backend (no lookup, which is to its advantage). It logs as it
- * does by default.
+ * static password database sends every account to the one backend (no lookup, which is to its advantage), and the backend's certificate is taken
+ * as it is (a file of authorities of its own is not heeded in its login processes). It logs as it does by default.
  */
 import { execFileSync } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
@@ -12,6 +12,7 @@ import type { ProxyKind } from './proxy.ts'
 
 export const dovecot: ProxyKind = {
   name: 'Dovecot',
+  peer: true,
   async start({ legs, port, backendPort, credentials, directory, workers }) {
     const program = findProgram('dovecot')
     if (program === undefined) throw new Unavailable('not installed')
@@ -27,14 +28,13 @@ listen = 127.0.0.1
 ssl = ${legs === 'plain' ? 'no' : 'yes'}
 ssl_cert = <${credentials.cert}
 ssl_key = <${credentials.key}
-ssl_client_ca_file = ${credentials.ca}
 disable_plaintext_auth = no
 auth_mechanisms = plain login
 default_client_limit = 20000
 default_vsz_limit = 2 G
 passdb {
   driver = static
-  args = nopassword=y proxy=y host=127.0.0.1 port=${backendPort}${legs === 'both' ? ' ssl=yes' : ''}
+  args = nopassword=y proxy=y host=127.0.0.1 port=${backendPort}${legs === 'both' ? ' ssl=any-cert' : ''}
 }
 service anvil {
   chroot =
@@ -63,6 +63,6 @@ service imap-login {
   }
 }
 `)
-    return launch({ name: 'Dovecot', program, args: ['-F', '-c', path], port, directory })
+    return launch({ name: 'Dovecot', peer: true, program, args: ['-F', '-c', path], port, directory })
   },
 }

@@ -10,6 +10,7 @@ import type { ProxyKind } from './proxy.ts'
 
 export const haproxy: ProxyKind = {
   name: 'HAProxy',
+  peer: true,
   async start({ legs, protocol, port, backendPort, credentials, directory, workers }) {
     const program = findProgram('haproxy')
     if (program === undefined) throw new Unavailable('not installed')
@@ -33,6 +34,6 @@ frontend front
 backend back
   server one 127.0.0.1:${backendPort}${backend}
 `)
-    return launch({ name: 'HAProxy', program, args: ['-db', '-f', path], port, directory })
+    return launch({ name: 'HAProxy', peer: true, program, args: ['-db', '-f', path], port, directory })
   },
 }

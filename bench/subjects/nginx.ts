@@ -15,6 +15,7 @@ const MODULES = ['/usr/lib/nginx/modules', '/usr/lib64/nginx/modules', '/usr/loc
 
 export const nginxMail: ProxyKind = {
   name: 'nginx mail',
+  peer: true,
   async start(options) {
     if (options.legs === 'both') throw new Unavailable('it cannot encrypt the way to a mail server')
     const program = nginxProgram()
@@ -55,6 +56,7 @@ http {
 
 export const nginxHttp: ProxyKind = {
   name: 'nginx proxy_pass',
+  peer: true,
   start: (options) =>
     start('nginx proxy_pass', nginxProgram(), options, '', `
 http {
@@ -92,5 +94,5 @@ pid ${directory}/nginx.pid;
 error_log ${directory}/error.log warn;
 events { worker_connections 16000; }
 ${text}`)
-  return launch({ name, program, args: ['-p', directory, '-e', join(directory, 'error.log'), '-c', path], port, directory })
+  return launch({ name, peer: true, program, args: ['-p', directory, '-e', join(directory, 'error.log'), '-c', path], port, directory })
 }

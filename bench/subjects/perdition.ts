@@ -5,6 +5,7 @@ import type { ProxyKind } from './proxy.ts'
 
 export const perdition: ProxyKind = {
   name: 'perdition',
+  peer: true,
   async start({ legs, port, backendPort, credentials, directory }) {
     const program = findProgram('perdition')
     if (program === undefined) throw new Unavailable('not installed')
@@ -13,6 +14,6 @@ export const perdition: ProxyKind = {
     args.push('--protocol', legs === 'plain' ? 'IMAP4' : 'IMAP4S', '--bind_address', '127.0.0.1', '--listen_port', `${port}`)
     args.push('--outgoing_server', '127.0.0.1', '--outgoing_port', `${backendPort}`, '--map_library', '', '--server_resp_line')
     if (legs !== 'plain') args.push('--ssl_mode', legs === 'both' ? 'ssl_all' : 'ssl_listen', ...tlsArgs)
-    return launch({ name: 'perdition', program, args, port, directory })
+    return launch({ name: 'perdition', peer: true, program, args, port, directory })
   },
 }

@@ -31,6 +31,8 @@ export interface ProxyOptions {
 
 export interface Proxy extends AsyncDisposable {
   readonly name: string
+  /** Somebody else's: its failures end no question. */
+  readonly peer: boolean
   /** Of its first process. */
   readonly pid: number
   readonly port: number
@@ -41,12 +43,15 @@ export class Unavailable extends Error {}
 
 export interface ProxyKind {
   readonly name: string
+  /** Somebody else's: when it does not start, that is noted. */
+  readonly peer?: boolean
   /** @throws Unavailable */
   start(options: ProxyOptions): Promise<Proxy>
 }
 
 export interface Launch {
   readonly name: string
+  readonly peer: boolean
   readonly program: string
   readonly args: readonly string[]
   readonly port: number
@@ -61,7 +66,7 @@ const STOP_MS = 10_000
 const LOOK_MS = 25
 
 /** Starts a program and waits until its port takes connections. */
-export async function launch({ name, program, args, port, directory, env, log = join(directory, 'output.log') }: Launch): Promise<Proxy> {
+export async function launch({ name, peer, program, args, port, directory, env, log = join(directory, 'output.log') }: Launch): Promise<Proxy> {
   const output = createWriteStream(log)
   await new Promise((resolve) => output.once('open', resolve))
   const child = spawn(program, args, { stdio: ['ignore', output, output], env: env ?? process.env })
@@ -100,7 +105,7 @@ export async function launch({ name, program, args, port, directory, env, log = 
     }
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
   }
-  return { name, pid, port, [Symbol.asyncDispose]: stop }
+  return { name, peer, pid, port, [Symbol.asyncDispose]: stop }
 }
 
 function endProcess(pid: number): void {

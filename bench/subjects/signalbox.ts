@@ -29,7 +29,7 @@ export function signalbox(distribution: Distribution, name = `Signalbox, ${distr
       const document = { ...(await settings(options, distribution, mappings)), ...more }
       await writeFile(config, stringify(document), { mode: 0o600 })
       const env = Object.fromEntries(Object.entries(process.env).filter(([variable]) => !OVERRIDES.includes(variable)))
-      return launch({ name, program: process.execPath, args: [...proxyArguments, MAIN, 'serve', config], port, directory, env })
+      return launch({ name, peer: false, program: process.execPath, args: [...proxyArguments, MAIN, 'serve', config], port, directory, env })
     },
   }
 }

@@ -1,0 +1,65 @@
+/** One question: what does an HTTP request cost over kept connections? */
+import type { Bench, Question, Subject } from '../question.ts'
+import { Stage } from '../stage.ts'
+import { quantile } from '../statistics.ts'
+import { httpFloor } from '../subjects/floor.ts'
+import { haproxy } from '../subjects/haproxy.ts'
+import { nginxHttp } from '../subjects/nginx.ts'
+import type { Proxy, ProxyKind } from '../subjects/proxy.ts'
+import { signalbox } from '../subjects/signalbox.ts'
+
+const CONCURRENCY = 64
+const WARM_REQUESTS = 30_000
+const QUICK_WARM_REQUESTS = 10_000
+const WARM_MS = 4_000
+const KINDS: readonly ProxyKind[] = [httpFloor, signalbox('kernel', 'Signalbox'), nginxHttp, haproxy]
+
+async function run(bench: Bench): Promise<void> {
+  const stage = await Stage.open(bench, { legs: 'plain', protocol: 'http' })
+  const subjects: Subject[] = []
+  for (const kind of KINDS) {
+    bench.doing(`starting ${kind.name}`)
+    const proxy = await stage.start(kind)
+    if (proxy !== undefined) subjects.push(requests(bench, stage, proxy))
+  }
+  await bench.compare(subjects)
+}
+
+function requests(bench: Bench, stage: Stage, proxy: Proxy): Subject {
+  const job = { type: 'http', target: stage.target(proxy.port), concurrency: CONCURRENCY, ms: bench.roundMs } as const
+  return {
+    name: proxy.name,
+    peer: proxy.peer,
+    async warm() {
+      const enough = bench.quick ? QUICK_WARM_REQUESTS : WARM_REQUESTS
+      for (let done = 0, start = performance.now(); done < enough && performance.now() - start < WARM_MS; ) done += (await stage.measure(proxy, job)).outcome.done
+    },
+    async round() {
+      const { outcome, cost } = await stage.measure(proxy, job)
+      return {
+        cpu: (cost.cpuSeconds * 1e6) / outcome.done,
+        rate: outcome.done / outcome.seconds,
+        latency: quantile(outcome.latencies, 0.5) / 1_000,
+        late: quantile(outcome.latencies, 0.99) / 1_000,
+        cores: cost.cores,
+      }
+    },
+  }
+}
+
+const question: Question = {
+  title: 'What does an HTTP request cost over kept connections?',
+  method: `GET with Basic credentials, answered with 1 kB, ${CONCURRENCY} connections with one request outstanding on each, no TLS. Signalbox routes each request by its account; nginx and HAProxy send all to one server.`,
+  figures: {
+    cpu: { label: 'CPU per request', unit: 'µs', better: 'less' },
+    rate: { label: 'requests a second', unit: '/s', better: 'more' },
+    latency: { label: 'answer, median', unit: 'ms', better: 'less' },
+    late: { label: 'answer, 99th percentile', unit: 'ms', better: 'less' },
+    cores: { label: 'cores in use', unit: '', better: 'less' },
+  },
+  goals: [{ kind: 'goal', subject: 'Signalbox', figure: 'cpu', of: 'nginx proxy_pass', most: 3.5 }],
+  takes: { full: 60, quick: 20 },
+  run,
+}
+
+export default question
