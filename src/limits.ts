@@ -147,6 +147,8 @@ export const REFUSED_LOG_MS = 10_000
 export const HANDOVER_FRESH_MS = 400
 /** The primary closes or hands on a connection that no worker took within this. */
 export const HANDOVER_DEADLINE_MS = 800
+/** How long a worker waits for company before it tells that a connection has ended (or begun on a socket of its own). */
+export const ENDED_MS = 20
 /** How long an operator's hold of an account's logins lasts at most. */
 export const HOLD_MS = 120_000
 /** A connection that is being closed politely may take this long to send its last words. */
@@ -213,6 +215,8 @@ export const CONNECT_STAGGER_MS = 250
 export const KEEPALIVE_IDLE_MS = 120_000
 export const KEEPALIVE_INTERVAL_MS = 30_000
 export const KEEPALIVE_PROBES = 4
+/** How often sessions are looked over for those that have become old enough to need it. */
+export const KEEPALIVE_LOOK_MS = 30_000
 /** TLS sessions kept per destination and port for resumption. */
 export const TLS_SESSIONS = 4
 /** How long after its full handshake a backend's certificate is trusted to be still the same. */

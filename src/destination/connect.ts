@@ -3,7 +3,7 @@
  * wins (RFC 8305, "Happy Eyeballs"). Node's own autoSelectFamily is not used: it gives an address up when the next
  * one's turn comes, so that two slow addresses both fail, and it can't bind to a local address per family.
  *
- * Sockets come without Nagle's algorithm, with keepalive, and half-open: a backend that has said all may still listen.
+ * Sockets come without Nagle's algorithm and half-open: a backend that has said all may still listen.
  */
 import { connect, type Socket, type TcpNetConnectOpts } from 'node:net'
 import type { Clock, Timer } from '../clock.ts'
@@ -16,6 +16,8 @@ export interface ConnectTarget {
   /** In the order to try them; at least one. */
   readonly addresses: readonly Address[]
   readonly port: number
+  /** TCP keepalive from the beginning (four system calls); absent: whoever keeps the socket for long sees to it. */
+  readonly keepAlive?: boolean
   /** The local address to connect from, for a family; undefined: the system's choice. */
   readonly localAddress: (family: 4 | 6) => string | undefined
 }
@@ -89,7 +91,7 @@ class Race {
   }
 }
 
-function open({ address, family }: Address, { port, localAddress }: ConnectTarget): Socket {
+function open({ address, family }: Address, { port, keepAlive, localAddress }: ConnectTarget): Socket {
   const options: TcpNetConnectOpts = {
     host: address,
     port,
@@ -101,8 +103,7 @@ function open({ address, family }: Address, { port, localAddress }: ConnectTarge
   const local = localAddress(family)
   if (local !== undefined) options.localAddress = local
   const socket = connect(options)
-  // Kept by the socket until it is connected.
-  socket.setKeepAlive(true, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES)
+  if (keepAlive === true) socket.once('connect', () => socket.setKeepAlive(true, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES))
   socket.pause()
   return socket
 }

@@ -128,7 +128,9 @@ export class BackendDialer implements Dialer {
       throw new SignalboxError('BACKEND_LOOP', message)
     }
     const localAddress = (family: 4 | 6): string | undefined => this.#sourceIp(destination, family)
-    const socket = await connectTcp({ addresses, port: leg.port, localAddress }, this.#clock, halt)
+    // A bridge sees to its sockets itself once it has lasted.
+    const keepAlive = request.protocol.kind === 'request'
+    const socket = await connectTcp({ addresses, port: leg.port, keepAlive, localAddress }, this.#clock, halt)
     const backend = new DialledBackend({
       socket,
       request,

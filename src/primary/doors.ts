@@ -112,7 +112,7 @@ export class Doors {
   #open({ key, address, listener }: Wanted, opened: Map<string, Door>): Promise<void> {
     const { host, port, family, text } = address
     return new Promise((resolve, reject) => {
-      const server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true })
+      const server = createServer({ pauseOnConnect: true, allowHalfOpen: true })
       const door: Door = { server, listener, waiting: [] }
       opened.set(key, door)
       server.on('connection', (socket) => {

@@ -149,7 +149,8 @@ export class Limits implements Behaviour<LimitsMessage> {
    */
   admit(listener: string, address: string | undefined): Admission {
     if ((this.#byListener.get(listener) ?? 0) >= (this.#max.get(listener) ?? 0)) return 'listener-full'
-    return address === undefined || this.#hasRoom(addressKey(address)) ? 'admitted' : 'address-full'
+    if (address === undefined || this.#limits.maxConnectionsPerIp === 0) return 'admitted'
+    return this.#hasRoom(addressKey(address)) ? 'admitted' : 'address-full'
   }
 
   register(id: number, listener: string, address: string | undefined, worker: number): void {

@@ -111,7 +111,21 @@ export async function encrypted(connection: AcceptedConnection, { listener, tls,
     socket.destroy()
     throw cancel.signal.reason
   }
-  return { ...connection, socket }
+  return over(connection, socket)
+}
+
+/** The same connection, spoken over another socket. */
+function over(connection: AcceptedConnection, socket: Socket): AcceptedConnection {
+  return {
+    ...connection,
+    socket,
+    get localAddress() {
+      return connection.localAddress
+    },
+    get localPort() {
+      return connection.localPort
+    },
+  }
 }
 
 /** The TLS version that a socket speaks, as OpenSSL names it; undefined: none. */

@@ -8,10 +8,26 @@ import { isTrusted } from '../listener/trusted.ts'
 import type { ClientAnnouncement, DialogueFacts } from '../protocol/protocol.ts'
 import type { AcceptedConnection } from './services.ts'
 
-/** @param ttl what is left of the forwarding's time-to-live, for the backend */
+/**
+ * Our own end of the connection is asked of the system by whoever announces it.
+ *
+ * @param ttl what is left of the forwarding's time-to-live, for the backend
+ */
 export function announcement(connection: AcceptedConnection, ttl: number, clientTls: string | undefined): ClientAnnouncement {
-  const { clientAddress, clientPort, localAddress, localPort, id } = connection
-  return { clientAddress, clientPort, localAddress, localPort, session: id, ttl, clientTls }
+  const { clientAddress, clientPort, id } = connection
+  return {
+    clientAddress,
+    clientPort,
+    get localAddress() {
+      return connection.localAddress
+    },
+    get localPort() {
+      return connection.localPort
+    },
+    session: id,
+    ttl,
+    clientTls,
+  }
 }
 
 export interface Hop {

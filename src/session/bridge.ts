@@ -8,6 +8,8 @@
  * is left to send what is still written to it, and gets the time-out.
  */
 import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
+import { KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES } from '../limits.ts'
 
 export type BridgeEnd = 'client' | 'backend' | 'client-error' | 'backend-error' | 'idle' | 'ended'
 
@@ -39,86 +41,144 @@ export interface Meter {
 export interface Bridge {
   /** Ends it at once (kick, drain): nothing is injected. Idempotent. */
   end(): void
+  /** It has lasted: dead peers are to be noticed from now on. */
+  keepAlive(): void
   /** Carried so far. */
   readonly bytesIn: number
   readonly bytesOut: number
 }
 
-export function bridge({ client, backend, idle, done, meter }: BridgeOptions): Bridge {
-  let reason: BridgeEnd | undefined
-  let open = 2
+export function bridge(options: BridgeOptions): Bridge {
+  return new Standing(options)
+}
 
-  const because = (why: BridgeEnd) => {
-    reason ??= why
+type Side = 'client' | 'backend'
+
+class Standing implements Bridge {
+  readonly #options: BridgeOptions
+  readonly #inward: Half
+  readonly #outward: Half
+  #reason: BridgeEnd | undefined
+  #open = 2
+
+  constructor(options: BridgeOptions) {
+    this.#options = options
+    const { client, backend, idle, meter } = options
+    this.#inward = new Half('client', client, backend, this, meter)
+    this.#outward = new Half('backend', backend, client, this, meter)
+    client.setTimeout(idle, this.#idled)
+    this.#inward.begin()
+    this.#outward.begin()
   }
-  const destroy = () => {
-    client.destroy()
-    backend.destroy()
+
+  get bytesIn(): number {
+    return this.#inward.bytes
   }
-  const idled = () => {
-    because('idle')
-    destroy()
+
+  get bytesOut(): number {
+    return this.#outward.bytes
   }
-  const closed = (socket: Socket, other: Socket) => {
-    open--
-    if (open === 0) return done({ reason: reason ?? 'ended', bytesIn: inward.bytes, bytesOut: outward.bytes })
+
+  end(): void {
+    this.because('ended')
+    this.#destroy()
+  }
+
+  keepAlive(): void {
+    for (const socket of [this.#options.client, this.#options.backend]) {
+      if (!socket.destroyed) socket.setKeepAlive(true, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES)
+    }
+  }
+
+  // ---- for the halves ----
+
+  because(why: BridgeEnd): void {
+    this.#reason ??= why
+  }
+
+  failed(side: Side): void {
+    this.because(`${side}-error`)
+    this.#destroy()
+  }
+
+  closed(side: Side): void {
+    const { client, backend, idle, done } = this.#options
+    this.#open--
+    if (this.#open === 0) return done({ reason: this.#reason ?? 'ended', bytesIn: this.bytesIn, bytesOut: this.bytesOut })
+    const [socket, other, towards] = side === 'client' ? [client, backend, this.#outward] : [backend, client, this.#inward]
     // A side that is through in good order has said all it had to say; the other may still be on its way to take it.
-    if (socket.readableEnded && socket.writableFinished) other.setTimeout(idle, idled)
-    else destroy()
+    if (socket.readableEnded && (socket.writableFinished || towards.through)) other.setTimeout(idle, this.#idled)
+    else this.#destroy()
   }
 
-  client.on('error', () => {
-    because('client-error')
-    destroy()
-  })
-  backend.on('error', () => {
-    because('backend-error')
-    destroy()
-  })
-  client.once('close', () => closed(client, backend))
-  backend.once('close', () => closed(backend, client))
-  client.setTimeout(idle, idled)
-  const inward = flow(client, backend, () => because('client'), (bytes) => {
-    if (meter !== undefined) meter.bytesIn += bytes
-  })
-  const outward = flow(backend, client, () => because('backend'), (bytes) => {
-    if (meter !== undefined) meter.bytesOut += bytes
-  })
+  readonly #idled = (): void => {
+    this.because('idle')
+    this.#destroy()
+  }
 
-  return {
-    get bytesIn() {
-      return inward.bytes
-    },
-    get bytesOut() {
-      return outward.bytes
-    },
-    end() {
-      because('ended')
-      destroy()
-    },
+  #destroy(): void {
+    this.#options.client.destroy()
+    this.#options.backend.destroy()
   }
 }
 
-/** One direction: data with back-pressure, then the half-close. Gives what it has carried so far. */
-function flow(from: Socket, to: Socket, ended: () => void, counted: (bytes: number) => void): { readonly bytes: number } {
-  const carried = { bytes: 0 }
-  from.on('data', (chunk: Buffer) => {
-    carried.bytes += chunk.length
-    counted(chunk.length)
-    if (!to.write(chunk)) from.pause()
-  })
-  to.on('drain', () => {
-    from.resume()
-  })
-  from.once('end', () => {
-    ended()
-    to.end()
-  })
-  if (from.readableEnded) {
-    ended()
-    to.end()
-  } else {
-    from.resume()
+/** One direction: data with back-pressure, then the half-close. Listens to the socket that the data comes from. */
+class Half {
+  /** Carried so far. */
+  bytes = 0
+  readonly #side: Side
+  readonly #from: Socket
+  readonly #to: Socket
+  readonly #bridge: Standing
+  readonly #meter: Meter | undefined
+  /** The socket that the data goes to was told all and closed. */
+  through = false
+
+  constructor(side: Side, from: Socket, to: Socket, bridge: Standing, meter: Meter | undefined) {
+    this.#side = side
+    this.#from = from
+    this.#to = to
+    this.#bridge = bridge
+    this.#meter = meter
+    from.on('error', this.#onError)
+    from.on('close', this.#onClose)
   }
-  return carried
+
+  begin(): void {
+    const from = this.#from
+    from.on('data', this.#onData)
+    from.on('end', this.#onEnd)
+    if (from.readableEnded) this.#onEnd()
+    else from.resume()
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    const { length } = chunk
+    this.bytes += length
+    if (this.#meter !== undefined) {
+      if (this.#side === 'client') this.#meter.bytesIn += length
+      else this.#meter.bytesOut += length
+    }
+    if (this.#to.write(chunk)) return
+    this.#from.pause()
+    this.#to.once('drain', this.#onDrain)
+  }
+
+  readonly #onDrain = (): void => {
+    this.#from.resume()
+  }
+
+  /** The half-close is passed on. Where the other half is over as well, closing says the same and costs a system call less. */
+  readonly #onEnd = (): void => {
+    this.#bridge.because(this.#side)
+    const to = this.#to
+    if (to.readableEnded && to.writableLength === 0 && !(to instanceof TLSSocket)) {
+      this.through = true
+      to.destroy()
+    } else to.end()
+  }
+
+  readonly #onError = (): void => this.#bridge.failed(this.#side)
+
+  readonly #onClose = (): void => this.#bridge.closed(this.#side)
 }

@@ -8,7 +8,7 @@
 import type { DestinationConfig, Mechanism } from '../config/config.ts'
 import type { Backend } from '../destination/backend.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
-import { HOLD_MS } from '../limits.ts'
+import { HOLD_MS, KEEPALIVE_LOOK_MS } from '../limits.ts'
 import type { Stage } from '../observe/counters.ts'
 import type { DialogueFacts, Refusal } from '../protocol/protocol.ts'
 import type { OpenRoute } from '../resolver/route.ts'
@@ -71,6 +71,8 @@ export class Session implements SessionHandle {
   #attempts = 0
   #letIn: LoginFacts | undefined
   #end: { reason: SessionEnd; error: SignalboxError | undefined } | undefined
+  /** Its sockets have TCP keepalive. */
+  #kept = false
   #bytes = { bytesIn: 0, bytesOut: 0 }
 
   constructor(connection: AcceptedConnection, profile: SessionProfile, services: SessionServices) {
@@ -117,6 +119,12 @@ export class Session implements SessionHandle {
 
   get idleBeforeLogin(): boolean {
     return !this.#attempting && this.#bridge === undefined
+  }
+
+  lasts(): void {
+    if (this.#kept || this.#bridge === undefined || this.#services.clock.now() - this.#entered < KEEPALIVE_LOOK_MS) return
+    this.#kept = true
+    this.#bridge.keepAlive()
   }
 
   /** The seven stages. Resolves when the session is over, never rejects. */

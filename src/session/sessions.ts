@@ -5,6 +5,9 @@
  *
  * A destination that is drained loses its sessions one after the other, evenly over the time that was given: a thousand
  * clients that come back in the same moment are what a drain is to avoid.
+ *
+ * One timer for all looks now and then which sessions have lasted: only those get TCP keepalive, which costs four system calls
+ * for each socket and does nothing for two minutes.
  */
 import type { Behaviour } from '../actor/actor.ts'
 import type { Message, Question, Reply } from '../actor/message.ts'
@@ -13,7 +16,7 @@ import type { Clock, Timer } from '../clock.ts'
 import type { ProtocolName } from '../config/config.ts'
 import { impossible } from '../errors.ts'
 import type { SignalboxError } from '../errors.ts'
-import { DRAIN_STEP_MS, SESSIONS_LISTED } from '../limits.ts'
+import { DRAIN_STEP_MS, KEEPALIVE_LOOK_MS, SESSIONS_LISTED } from '../limits.ts'
 import { SessionReview } from './review.ts'
 import type { ReviewOptions } from './review.ts'
 
@@ -120,6 +123,8 @@ export interface SessionHandle {
   readonly since: number
   /** Carried since the hand-over. */
   readonly bytes: { readonly bytesIn: number; readonly bytesOut: number }
+  /** Called every KEEPALIVE_LOOK_MS: who has lasted since the last time needs TCP keepalive from now on. */
+  lasts?(): void
   end(why: EndedBy, error?: SignalboxError): void
 }
 
@@ -138,6 +143,9 @@ export class Sessions implements Behaviour<SessionsMessage> {
 
   constructor(clock: Clock = systemClock, reviewing?: Reviewing) {
     this.#clock = clock
+    clock.every(KEEPALIVE_LOOK_MS, () => {
+      for (const session of this.#all) session.lasts?.()
+    })
     if (reviewing === undefined) return
     this.#review = new SessionReview({
       ...reviewing,

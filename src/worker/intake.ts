@@ -5,15 +5,18 @@
  *
  * Accepted from shared listening sockets (`distribution = "kernel"`): counted here against this worker's share of
  * `max_connections`, and told to the primary afterwards.
+ *
+ * What has begun and ended is told in company: a message of its own for each would cost the two processes as much as a
+ * tenth of the session. Whoever needs to know at once (a limit for each address) says so.
  */
 import { createServer } from 'node:net'
 import type { Server, Socket } from 'node:net'
 import type { ActorRef } from '../actor/message.ts'
-import type { Clock } from '../clock.ts'
+import type { Clock, Timer } from '../clock.ts'
 import type { ConnectionEnvelope } from '../cluster/channel.ts'
 import type { ListenerConfig } from '../config/config.ts'
 import { SignalboxError } from '../errors.ts'
-import { HANDOVER_FRESH_MS } from '../limits.ts'
+import { ENDED_MS, HANDOVER_FRESH_MS } from '../limits.ts'
 import { plainAddress } from '../listener/address.ts'
 import type { NumberedListener } from '../listener/numbered.ts'
 import type { AcceptorMessage } from '../primary/handover-messages.ts'
@@ -43,6 +46,8 @@ export interface IntakeOptions {
   readonly refused?: (listener: ListenerConfig, address: string, why: 'listener-full' | 'descriptors') => void
   /** Connections that this worker's descriptors suffice for; absent: without a limit. */
   readonly capacity?: number
+  /** Whether the primary must know in the same turn what has ended, since the next of its kind may wait for it. */
+  readonly atOnce?: () => boolean
 }
 
 /** A shared listening socket. */
@@ -60,12 +65,16 @@ export class Intake {
   readonly #options: IntakeOptions
   #arrived: Taken[] = []
   #ended: number[] = []
-  #opened: { readonly id: number; readonly listener: string; readonly address: string }[] = []
+  /** Began on shared sockets and was not told yet: id → listener and address. */
+  readonly #opened = new Map<number, { readonly listener: string; readonly address: string }>()
   #scheduled = false
+  #telling: Timer | undefined
   #closed = false
-  #count = 0
+  #number = 0
   readonly #servers: Server[] = []
+  /** By listener, and all. */
   readonly #open = new Map<number, number>()
+  #all = 0
 
   constructor(options: IntakeOptions) {
     this.#options = options
@@ -116,15 +125,32 @@ export class Intake {
 
   /** A session is over. */
   ended(id: number, listener: number): void {
-    this.#open.set(listener, (this.#open.get(listener) ?? 1) - 1)
-    this.#ended.push(id)
-    this.#schedule()
+    this.#count(listener, -1)
+    // Of what came and went untold nothing need be said.
+    if (!this.#opened.delete(id)) this.#ended.push(id)
+    this.#tellSoon()
   }
 
   /** Takes no more: what still comes is declined. */
   close(): void {
     this.#closed = true
     for (const server of this.#servers) server.close()
+  }
+
+  /** Tells what has not been told yet. */
+  tell(): void {
+    this.#telling?.cancel()
+    this.#telling = undefined
+    const { worker, limits } = this.#options
+    if (this.#opened.size > 0) {
+      const connections = [...this.#opened].map(([id, { listener, address }]) => ({ id, listener, address }))
+      limits.tell({ type: 'opened', worker, connections })
+      this.#opened.clear()
+    }
+    if (this.#ended.length > 0) {
+      limits.tell({ type: 'ended', ids: this.#ended })
+      this.#ended = []
+    }
   }
 
   #accepted(socket: Socket, { numbered: { number: listener, listener: config }, max, tooBusy }: Place): void {
@@ -142,19 +168,33 @@ export class Intake {
       socket.destroy()
       return
     }
-    const id = this.#options.worker * OWN_IDS + this.#count++
+    const id = this.#options.worker * OWN_IDS + this.#number++
     const address = plainAddress(remoteAddress)
-    this.#open.set(listener, (this.#open.get(listener) ?? 0) + 1)
-    this.#opened.push({ id, listener: config.name, address })
-    this.#schedule()
+    this.#count(listener, 1)
+    this.#opened.set(id, { listener: config.name, address })
+    this.#tellSoon()
     this.#options.begin({ id, listener, socket, address, port: remotePort })
   }
 
   #isFull(listener: number, max: number): 'listener-full' | 'descriptors' | undefined {
     if ((this.#open.get(listener) ?? 0) >= max) return 'listener-full'
-    let open = 0
-    for (const count of this.#open.values()) open += count
-    return open >= (this.#options.capacity ?? Number.POSITIVE_INFINITY) ? 'descriptors' : undefined
+    return this.#all >= (this.#options.capacity ?? Number.POSITIVE_INFINITY) ? 'descriptors' : undefined
+  }
+
+  #count(listener: number, by: 1 | -1): void {
+    this.#all += by
+    this.#open.set(listener, (this.#open.get(listener) ?? 0) + by)
+  }
+
+  /** Within ENDED_MS, or with what has to be said before. */
+  #tellSoon(): void {
+    if (this.#options.atOnce?.() === true) this.#schedule()
+    else this.#telling ??= this.#options.clock.after(ENDED_MS, () => this.#tellNow())
+  }
+
+  #tellNow(): void {
+    this.tell()
+    this.#options.flush()
   }
 
   #schedule(): void {
@@ -165,21 +205,14 @@ export class Intake {
 
   #flush(): void {
     this.#scheduled = false
-    const { worker, acceptor, limits, flush, begin } = this.#options
+    const { worker, acceptor, flush, begin } = this.#options
     const arrived = this.#arrived
     this.#arrived = []
     if (arrived.length > 0) {
       acceptor.tell({ type: 'taken', worker, ids: arrived.map(({ id }) => id) })
-      for (const { listener } of arrived) this.#open.set(listener, (this.#open.get(listener) ?? 0) + 1)
+      for (const { listener } of arrived) this.#count(listener, 1)
     }
-    if (this.#opened.length > 0) {
-      limits.tell({ type: 'opened', worker, connections: this.#opened })
-      this.#opened = []
-    }
-    if (this.#ended.length > 0) {
-      limits.tell({ type: 'ended', ids: this.#ended })
-      this.#ended = []
-    }
+    this.tell()
     flush()
     for (const taken of arrived) begin(taken)
   }

@@ -18,7 +18,6 @@ import { proxyHeader } from '../destination/proxy-header.ts'
 import { asSignalboxError, impossible, SignalboxError } from '../errors.ts'
 import { normalizeIdentifier } from '../identity/identifier.ts'
 import { identify } from '../identity/identify.ts'
-import { plainAddress } from '../listener/address.ts'
 import { descriptorLimit, workerCapacity } from '../listener/descriptors.ts'
 import { BUS_PATIENCE, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES, REFUSED_LOG_MS } from '../limits.ts'
 import type { MappingMessage } from '../mapping/actor.ts'
@@ -33,6 +32,7 @@ import type { TallyMessage } from '../primary/tally.ts'
 import { protocolByName } from '../protocol/registry.ts'
 import { Resolver } from '../resolver/resolver.ts'
 import type { ResolverMessage } from '../resolver/resolver.ts'
+import { Connection } from '../session/connection.ts'
 import { PreauthMemory } from '../session/preauth-memory.ts'
 import { HttpService } from '../session/http/service.ts'
 import type { HttpServices } from '../session/http/services.ts'
@@ -253,6 +253,8 @@ export class Worker implements Behaviour<WorkerMessage> {
         if (times !== undefined) connectionRefused(logger, { listener, protocol, client, reason, times })
       },
       capacity: workerCapacity(descriptorLimit()),
+      // The place of an address is free for its next connection when the last one's end is known.
+      atOnce: () => now.config.limits.maxConnectionsPerIp > 0,
     })
     this.#link.export('resolver', this.#resolverActor.ref)
     this.#link.export('sessions', this.#sessionsActor.ref)
@@ -334,17 +336,9 @@ export class Worker implements Behaviour<WorkerMessage> {
     const profile = this.#settings.profile(listener)
     if (profile === undefined) throw new SignalboxError('INTERNAL', `no listener has the number ${listener}`)
     socket.setNoDelay(true)
-    socket.setKeepAlive(true, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES)
-    const connection = {
-      socket,
-      id: this.#sessionPrefix + id.toString(36),
-      number: id,
-      clientAddress: address,
-      clientPort: port,
-      localAddress: plainAddress(socket.localAddress ?? ''),
-      localPort: socket.localPort ?? 0,
-    }
+    const connection = new Connection({ socket, id: this.#sessionPrefix + id.toString(36), number: id, clientAddress: address, clientPort: port })
     if (profile instanceof HttpService) {
+      socket.setKeepAlive(true, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES)
       void profile.serve(connection).then(() => this.#intake.ended(id, listener))
       return
     }
@@ -390,6 +384,7 @@ export class Worker implements Behaviour<WorkerMessage> {
 
   async #leave(): Promise<void> {
     this.#counting.tell()
+    this.#intake.tell()
     this.#link.flush()
     await this.#process.log.flush()
     this.#process.leave()

@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { systemClock } from '../../src/clock.ts'
-import { BRIDGE_BUFFER } from '../../src/limits.ts'
+import { BRIDGE_BUFFER, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES } from '../../src/limits.ts'
 import { bridge } from '../../src/session/bridge.ts'
 import type { Bridge, BridgeResult } from '../../src/session/bridge.ts'
 import { eventually } from '../support/settled.ts'
@@ -196,3 +196,21 @@ test('a reader that never takes the rest does not keep the bridge beyond the idl
 function hash(bytes: Buffer): string {
   return createHash('sha256').update(bytes).digest('hex')
 }
+
+test('a bridge that has lasted gets TCP keepalive on both sockets that are still open', async () => {
+  const { client, backend, bridge, over } = await bridged()
+  const set: unknown[][] = []
+  for (const { near } of [client, backend]) {
+    near.setKeepAlive = (...options) => {
+      set.push(options)
+      return near
+    }
+  }
+  bridge.keepAlive()
+  const options = [true, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES]
+  assert.deepEqual(set, [options, options])
+  bridge.end()
+  bridge.keepAlive()
+  assert.equal(set.length, 2)
+  assert.equal((await over()).reason, 'ended')
+})

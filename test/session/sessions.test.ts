@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { spawn } from '../../src/actor/actor.ts'
-import { SESSIONS_LISTED } from '../../src/limits.ts'
+import { KEEPALIVE_LOOK_MS, SESSIONS_LISTED } from '../../src/limits.ts'
 import { Sessions } from '../../src/session/sessions.ts'
 import type { EndedBy, SessionHandle, SessionsMessage } from '../../src/session/sessions.ts'
 import { FakeClock } from '../support/fake-clock.ts'
@@ -17,9 +17,14 @@ class Handle implements SessionHandle {
   readonly bytes = { bytesIn: 10, bytesOut: 20 }
   readonly ends: string[] = []
   onEnd: () => void = () => {}
+  looks = 0
 
   constructor(account?: string) {
     this.account = account
+  }
+
+  lasts(): void {
+    this.looks++
   }
 
   end(why: EndedBy): void {
@@ -192,4 +197,15 @@ test('a review ends what is elsewhere, spares what is there or has no route yet'
   for (let turns = 0; turns < 4; turns++) await new Promise((resolve) => setImmediate(resolve))
   assert.deepEqual([waiting?.ends, there?.ends, elsewhere?.ends, unknown?.ends], [[], [], ['moved'], []])
   assert.deepEqual(counts, [{ accounts: 2, ended: 1, unknown: 1 }])
+})
+
+test('sessions are looked over now and then for those that have lasted, with one timer for all', () => {
+  const { clock, join, sessions } = room()
+  const timers = clock.pending
+  const [stays, goes] = [join('a'), join('b')]
+  assert.equal(clock.pending, timers)
+  clock.advance(KEEPALIVE_LOOK_MS)
+  sessions.close(goes)
+  clock.advance(KEEPALIVE_LOOK_MS)
+  assert.deepEqual([stays.looks, goes.looks], [2, 1])
 })

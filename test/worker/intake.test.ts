@@ -6,7 +6,7 @@ import type { TestContext } from 'node:test'
 import type { ActorRef, Message } from '../../src/actor/message.ts'
 import type { ConnectionEnvelope } from '../../src/cluster/channel.ts'
 import type { ListenerConfig } from '../../src/config/config.ts'
-import { HANDOVER_FRESH_MS } from '../../src/limits.ts'
+import { ENDED_MS, HANDOVER_FRESH_MS } from '../../src/limits.ts'
 import type { AcceptorMessage } from '../../src/primary/handover-messages.ts'
 import type { LimitsMessage } from '../../src/primary/limits.ts'
 import { Intake } from '../../src/worker/intake.ts'
@@ -17,7 +17,7 @@ import { freePort } from '../support/ports.ts'
 import { eventually } from '../support/settled.ts'
 import { Peer, socketPair } from '../support/socket-pair.ts'
 
-function room(context: TestContext) {
+function room(context: TestContext, atOnce = false) {
   const clock = new FakeClock()
   /** Everything that leaves, in order: messages, `flush`, `begin <id>`. */
   const log: (Message | string)[] = []
@@ -32,6 +32,7 @@ function room(context: TestContext) {
     acceptor: noting<AcceptorMessage>(),
     limits: noting<LimitsMessage>(),
     flush: () => log.push('flush'),
+    atOnce: () => atOnce,
     begin: (taken) => {
       begun.push(taken)
       log.push(`begin ${taken.id}`)
@@ -93,8 +94,25 @@ test('a draining worker, and one whose descriptor got lost, decline', async (con
   assert.equal(begun.length, 0)
 })
 
-test('what has ended is told in one message per turn', async (context) => {
-  const { log, intake } = room(context)
+test('what has ended is told in company, after a moment or with what is taken', async (context) => {
+  const { log, intake, clock, envelope } = room(context)
+  intake.ended(1, 0)
+  clock.advance(ENDED_MS - 1)
+  intake.ended(2, 0)
+  assert.deepEqual(log, [])
+  clock.advance(1)
+  assert.deepEqual(log, [{ type: 'ended', ids: [1, 2] }, 'flush'])
+  log.length = 0
+  intake.ended(3, 0)
+  intake.take(envelope(4), (await socketPair()).near)
+  await eventually(() => log.length === 4, 'both are told')
+  assert.deepEqual(log, [{ type: 'taken', worker: 7, ids: [4] }, { type: 'ended', ids: [3] }, 'flush', 'begin 4'])
+  clock.advance(ENDED_MS)
+  assert.equal(log.length, 4, 'once')
+})
+
+test('where the next connection may wait for it, what has ended is told in one message per turn', async (context) => {
+  const { log, intake } = room(context, true)
   intake.ended(1, 0)
   intake.ended(2, 0)
   await eventually(() => log.length === 2, 'it is told')
@@ -102,7 +120,7 @@ test('what has ended is told in one message per turn', async (context) => {
 })
 
 test('on shared listening sockets each worker takes its share and tells the others that it is busy; what ends makes room', async (context) => {
-  const { log, begun, intake } = room(context)
+  const { log, begun, intake, clock } = room(context)
   const port = await freePort()
   const listener: ListenerConfig = testListener({ name: 'shared', maxConnections: 5, bind: [{ host: '127.0.0.1', port, family: 4, text: `127.0.0.1:${port}` }] })
   await intake.listen([{ number: 0, listener }], 2, () => Buffer.from('BUSY\n'))
@@ -122,12 +140,18 @@ test('on shared listening sockets each worker takes its share and tells the othe
   assert.equal(fourth.received, 'BUSY\n')
   const ids = begun.map(({ id }) => id)
   assert.deepEqual(ids.map((id) => id - 7 * 2 ** 40), [0, 1, 2], 'apart from the primary’s and other workers’ numbers')
-  await eventually(() => log.filter((entry) => typeof entry !== 'string').flatMap((message) => ('connections' in message ? message.connections : [])).length === 3, 'they are told')
+  clock.advance(ENDED_MS)
+  const told = log.filter((entry) => typeof entry !== 'string').flatMap((message) => ('connections' in message ? (message.connections as { id: number }[]) : []))
+  assert.deepEqual(told.map(({ id }) => id), ids, 'they are told')
   const [first] = begun
   first?.socket.destroy()
   intake.ended(first?.id ?? 0, 0)
   dial()
   await eventually(() => begun.length === 4, 'there is room again')
+  log.length = 0
+  intake.ended(begun[3]?.id ?? 0, 0)
+  clock.advance(ENDED_MS)
+  assert.deepEqual(log, [{ type: 'ended', ids: [first?.id] }, 'flush'], 'nothing is said of what came and went untold')
   intake.close()
   const late = dial()
   await eventually(() => late.closed, 'nobody listens any more')
