@@ -9,6 +9,7 @@
 import type { Clock } from '../clock.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
 import type { LocalRef } from './actor.ts'
+import { joinFrames, splitFrames } from './batch.ts'
 import { decodeFrame, encodeFrame, errorFromWire, errorToWire } from './frame.ts'
 import type { FrameKind } from './frame.ts'
 import type { ActorRef, Message, Reply } from './message.ts'
@@ -28,8 +29,8 @@ export type Address = keyof typeof ADDRESSES
 
 export interface LinkOptions {
   readonly clock: Clock
-  /** Sends a batch of frames. Returns false when the channel is gone. */
-  readonly send: (frames: Uint8Array[]) => boolean
+  /** Sends a batch of frames (batch.ts). Returns false when the channel is gone. */
+  readonly send: (frames: Uint8Array) => boolean
   /** Told of every frame that could not be used. */
   readonly onInvalid: (error: SignalboxError) => void
 }
@@ -86,14 +87,20 @@ export class Link {
   }
 
   /** Takes in a batch that the channel delivered. */
-  receive(frames: readonly Uint8Array[]): void {
-    for (const bytes of frames) {
-      this.counters.received++
-      try {
-        this.#dispatch(bytes)
-      } catch (thrown) {
-        this.#invalid(thrown)
-      }
+  receive(frames: Uint8Array): void {
+    try {
+      for (const bytes of splitFrames(frames)) this.#take(bytes)
+    } catch (thrown) {
+      this.#invalid(thrown)
+    }
+  }
+
+  #take(bytes: Uint8Array): void {
+    this.counters.received++
+    try {
+      this.#dispatch(bytes)
+    } catch (thrown) {
+      this.#invalid(thrown)
     }
   }
 
@@ -102,7 +109,7 @@ export class Link {
     if (this.#batch.length === 0) return
     const batch = this.#batch
     this.#batch = []
-    if (!this.#options.send(batch)) this.close()
+    if (!this.#options.send(joinFrames(batch))) this.close()
   }
 
   /** The channel is gone: open questions fail. Idempotent. */

@@ -53,10 +53,10 @@ export interface SettingsEnvelope {
   readonly settings: Settings
 }
 
-/** Either way: frames of actors. */
+/** Either way: frames of actors, a batch (actor/batch.ts). */
 export interface FramesEnvelope {
   readonly t: 'frames'
-  readonly frames: Uint8Array[]
+  readonly frames: Uint8Array
 }
 
 /** Worker → primary: actors are exported; the worker must be told of every invalidation from now on. */

@@ -26,6 +26,7 @@ export class FailedLookups {
 
   /** The source answers, or what is known may be wrong: every account may be asked for again. */
   forgetAll(): void {
-    this.#until.clear()
+    // Emptying costs as much as filling, and this is called after each lookup that succeeds.
+    if (this.#until.size > 0) this.#until.clear()
   }
 }

@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { spawn } from '../../src/actor/actor.ts'
 import type { Behaviour } from '../../src/actor/actor.ts'
+import { joinFrames, splitFrames } from '../../src/actor/batch.ts'
 import { encodeFrame } from '../../src/actor/frame.ts'
 import { Link } from '../../src/actor/link.ts'
 import type { Reply } from '../../src/actor/message.ts'
@@ -23,9 +24,9 @@ function pair(clock = new FakeClock()) {
   const invalid: string[] = []
   let connected = true
   const onInvalid = (error: SignalboxError): void => void invalid.push(error.message)
-  const to = (other: () => Link) => (frames: Uint8Array[]) => {
+  const to = (other: () => Link) => (frames: Uint8Array) => {
     if (!connected) return false
-    batches.push(frames.length)
+    batches.push([...splitFrames(frames)].length)
     setImmediate(() => other().receive(frames))
     return true
   }
@@ -135,7 +136,7 @@ test('a question that no frame can carry is refused where it is asked; an answer
 test('frames that cannot be used are counted and told, and those beside them are used', () => {
   const { far, echo, invalid } = pair()
   const tell = (payload: unknown, target = 3): Buffer => encodeFrame({ kind: 'tell', target, correlation: 0, payload })
-  far.receive([
+  far.receive(joinFrames([
     Buffer.from('garbage'),
     tell({ type: 'note', text: 'a' }),
     tell('no message'),
@@ -143,7 +144,7 @@ test('frames that cannot be used are counted and told, and those beside them are
     tell({ type: 'note', text: 'to nobody' }, 99),
     encodeFrame({ kind: 'answer', target: 3, correlation: 77, payload: 'unasked' }),
     tell({ type: 'note', text: 'b' }),
-  ])
+  ]))
   assert.deepEqual(echo.notes, ['a', 'b'])
   assert.equal(invalid.length, 4)
   assert.equal(far.counters.invalid, 4)
@@ -180,7 +181,7 @@ test('between two real processes: order, answers, errors, bytes, and ACTOR_GONE 
     onInvalid: (error) => invalid.push(error),
     send: (frames) => child.connected && (child.send({ frames }), true),
   })
-  child.on('message', ({ frames }: { frames: Uint8Array[] }) => link.receive(frames))
+  child.on('message', ({ frames }: { frames: Uint8Array }) => link.receive(frames))
   child.on('disconnect', () => link.close())
   const ref = link.remote<EchoMessage>('mapping')
   try {

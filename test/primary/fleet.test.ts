@@ -69,7 +69,7 @@ function house(options: Partial<FleetOptions> = {}) {
   /** A worker behind a link, as it is in life. */
   const join = (worker: number, kicks = 0) => {
     const behaviour = new Obedient(kicks)
-    const deliver = (other: () => Link) => (frames: Uint8Array[]) => {
+    const deliver = (other: () => Link) => (frames: Uint8Array) => {
       setImmediate(() => other().receive(frames))
       return true
     }
