@@ -128,7 +128,8 @@ export class ChaosFleet implements AsyncDisposable {
 
   static async start(options: ChaosFleetOptions): Promise<ChaosFleet> {
     const temporary = await makeTemporary('chaos')
-    const redis = await RedisServer.start({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] })
+    // What it has answered has been written to the file: enough for a process that is killed.
+    const redis = await RedisServer.start({ args: ['--appendonly', 'yes', '--appendfsync', 'no'] })
     const authority = await makeAuthority()
     const certificate = await authority.issue({ names: ['localhost', '127.0.0.1'] })
     const destinations = Array.from({ length: 2 * NAMES_PER_HOUSE }, (_, index) => `d${index}`)
@@ -257,7 +258,7 @@ export class ChaosFleet implements AsyncDisposable {
       http: { route: [{ match: '/cargo/**', extract: { from: 'authorization' } }] },
       mapping:
         this.source === 'redis'
-          ? { source: 'redis', lookup_timeout: '500ms', settle: '0s', redis: { url: `redis://127.0.0.1:${source.port}`, key_prefix: PREFIX, pool_size: 4 } }
+          ? { source: 'redis', lookup_timeout: '2s', settle: '0s', redis: { url: `redis://127.0.0.1:${source.port}`, key_prefix: PREFIX, pool_size: 4 } }
           : { source: 'file', file: { path: this.mappings, shared: true } },
       cluster: { instance: name, bus: `redis://127.0.0.1:${bus.port}`, channel: 'signalbox:chaos', heartbeat: '300ms', bus_down_ttl: '1s' },
       admin: { bind: `127.0.0.1:${management}`, tls: 'implicit', bearer_token_file: join(directory, 'token') },
@@ -269,7 +270,7 @@ export class ChaosFleet implements AsyncDisposable {
         ...sound,
         ...tables,
         // A backend that comes back is tried soon.
-        server: { threads: 2, shutdown_grace: '1s', log_format: 'json', host_down_cooldown: '500ms', roll_grace: '2s', ...options.tables?.['server'], ...tables['server'] },
+        server: { threads: 2, shutdown_grace: '1s', log_format: 'json', host_down_cooldown: '500ms', roll_grace: '30s', ...options.tables?.['server'], ...tables['server'] },
       })
     const admin = { port: management, token, ca: this.ca, keepAlive: true }
     const start = (): Promise<Signalbox> => Signalbox.start({ directory, config: text(), admin, ...(options.env === undefined ? {} : { env: options.env }) })

@@ -7,6 +7,7 @@ import { writeFile } from 'node:fs/promises'
 import { Agent, request } from 'node:https'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import type { Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from '../../src/clock.ts'
 
@@ -45,6 +46,7 @@ export class Signalbox implements AsyncDisposable {
   errors = ''
   readonly #kill: (signal: NodeJS.Signals) => void
   readonly #admin: AdminClient | undefined
+  readonly #log: Interface
   #exit: Exit | undefined
   #heard: (() => void)[] = []
 
@@ -70,7 +72,8 @@ export class Signalbox implements AsyncDisposable {
       this.#wake()
     })
     child.stderr.on('data', (chunk: Buffer) => (this.errors += chunk.toString('utf8')))
-    createInterface({ input: child.stdout }).on('line', (text) => {
+    this.#log = createInterface({ input: child.stdout })
+    this.#log.on('line', (text) => {
       this.lines.push(parseLine(text))
       this.#wake()
     })
@@ -130,6 +133,16 @@ export class Signalbox implements AsyncDisposable {
       else if (event === 'worker_exited' && pids.get(worker) === pid) pids.delete(worker)
     }
     return pids
+  }
+
+  /** Its log is not read until `listen`: the pipe fills. */
+  deafen(): void {
+    if (this.#exit === undefined) this.#log.pause()
+  }
+
+  /** Reads on; what was written meanwhile comes now. */
+  listen(): void {
+    if (this.#exit === undefined) this.#log.resume()
   }
 
   signal(signal: NodeJS.Signals): void {

@@ -1,0 +1,176 @@
+/**
+ * The run: visitors in all protocols and operators at work, rounds of faults that a seed chooses, and after each round a calm
+ * in which everything must be well again: the fleet together, every worker agreed with the store, every change confirmed by
+ * all, every door of both instances open. Gives what was done, what was seen, and what was violated.
+ */
+import { systemClock } from '../../src/clock.ts'
+import { until } from '../support/fleet-rig.ts'
+import { Operators } from './changes.ts'
+import { Crowd } from './crowd.ts'
+import { FAULTS, suffer } from './faults.ts'
+import type { Scene } from './faults.ts'
+import { ChaosFleet, MEMBERS } from './fleet.ts'
+import { Judge } from './judge.ts'
+import { Random } from './random.ts'
+import { visit } from './visit.ts'
+
+const ACCOUNTS = Array.from({ length: 40 }, (_, index) => `chaos${index}@example.com`)
+const LANES = 10
+const ROUND_MS = 9_000
+const FAULTS_AT_ONCE = 2
+/** Nothing of ours stands still for so long, so nobody waits for longer. */
+const PATIENCE_MS = 20_000
+const CALM_MS = 60_000
+
+/** What can be done wrong on purpose, unknown to the judge; the run must fail. */
+export const SEEDED = ['route', 'byte', 'silence', 'cut'] as const
+export type Seeded = (typeof SEEDED)[number]
+
+export interface ChaosOptions {
+  readonly minutes: number
+  readonly seed: number
+  readonly source: 'redis' | 'file'
+  readonly disk?: string | undefined
+  readonly seeded?: Seeded | undefined
+  /** Told what happens, line by line. */
+  readonly say?: (line: string) => void
+}
+
+export interface ChaosReport {
+  readonly rounds: number
+  readonly faults: Readonly<Record<string, number>>
+  readonly operations: Readonly<Record<string, number>>
+  readonly visits: Readonly<Record<string, number>>
+  /** Logins whose destination was judged, changes confirmed, changes whose outcome was unknown. */
+  readonly judged: number
+  readonly confirmed: number
+  readonly unknown: number
+  readonly violations: readonly string[]
+}
+
+/** Starts a fleet, does it all, and ends it. Ends early, after the round, when something was violated. */
+export async function chaos({ minutes, seed, source, disk, seeded, say = () => {} }: ChaosOptions): Promise<ChaosReport> {
+  await using fleet = await ChaosFleet.start({ source, accounts: ACCOUNTS, ...(disk === undefined ? {} : { disk }) })
+  const judge = new Judge(ACCOUNTS, MEMBERS)
+  for (const [index, value] of (await fleet.stored(ACCOUNTS)).entries()) judge.known(ACCOUNTS[index] ?? '', value)
+  const random = new Random(seed)
+  const operators = new Operators(fleet, judge, ACCOUNTS, new Random(seed + 1))
+  const scene: Scene = { fleet, judge, operators, random, disk }
+  const crowd = new Crowd(fleet, { accounts: ACCOUNTS, lanes: LANES, rest: 30, size: 60_000, stayers: 20, random: new Random(seed + 2), patience: PATIENCE_MS }, (trip) => ({ back: judge.setOut(trip) }))
+  const faults: Record<string, number> = {}
+  const end = systemClock.now() + minutes * 60_000
+  let rounds = 0
+  try {
+    do {
+      rounds++
+      const wrong = seeded === undefined ? undefined : sabotage(seeded, scene)
+      await round(scene, Math.min(ROUND_MS, Math.max(2_000, end - systemClock.now())), minutes >= 2, (name, what) => {
+        faults[name] = (faults[name] ?? 0) + 1
+        say(`round ${rounds}: ${what}`)
+      })
+      await wrong
+      await calm(scene)
+      say(`round ${rounds}: all is well; ${JSON.stringify(judge.tally)}`)
+    } while (systemClock.now() < end && judge.violated === 0)
+  } catch (error) {
+    judge.violation(`${String(error)}\n${fleet.members.map(({ name, box }) => `${name} said at last:\n${box.lines.slice(-12).map(({ text }) => text).join('\n')}\n${box.errors}`).join('\n')}`)
+  } finally {
+    await Promise.all([operators.stop(), crowd.stop()])
+  }
+  return { rounds, faults, operations: operators.done, visits: judge.tally, judged: judge.judged, confirmed: judge.confirmed, unknown: judge.unknown, violations: judge.violations() }
+}
+
+/** Some faults at a time, at different places, for so long. */
+async function round(scene: Scene, ms: number, long: boolean, report: (name: string, what: string) => void): Promise<void> {
+  const over = systemClock.now() + ms
+  const places = new Set<string>()
+  const lane = async (): Promise<void> => {
+    for (;;) {
+      await systemClock.sleep(scene.random.between(100, 1_200))
+      if (systemClock.now() > over) return
+      const fault = scene.random.pick(FAULTS.filter(({ where, long: lasting }) => (where?.(scene) ?? true) && (long || lasting !== true)))
+      const place = fault.place(scene)
+      if (places.has(place)) continue
+      places.add(place)
+      report(fault.name, await suffer(fault, scene, place))
+      places.delete(place)
+    }
+  }
+  // One that fails must not leave the others' processes stopped.
+  for (const end of await Promise.allSettled(Array.from({ length: FAULTS_AT_ONCE }, lane))) if (end.status === 'rejected') throw end.reason
+}
+
+/** Everything is well again, or that is a violation. */
+async function calm({ fleet, judge, operators, random }: Scene): Promise<void> {
+  await operators.halt()
+  await fleet.together()
+  for (const { name, box } of fleet.members) await until(`${name} has two workers`, () => box.workers().size === 2, CALM_MS)
+  const held = await fleet.stored(ACCOUNTS)
+  for (const [index, account] of ACCOUNTS.entries()) {
+    for (const { name, box } of fleet.members) {
+      await until(
+        `every worker of ${name} agrees with the store about ${account}`,
+        async () => {
+          const { status, json } = await box.admin.lookup(account, { workers: 'all' })
+          const workers: unknown = typeof json === 'object' && json !== null && 'workers' in json ? json.workers : undefined
+          if (status !== 200 || !Array.isArray(workers)) return false
+          return workers.every((worker: { destination: string; routed_to_default: boolean }) => (worker.routed_to_default ? undefined : worker.destination) === held[index])
+        },
+        CALM_MS,
+      )
+    }
+    judge.read(account, held[index])
+  }
+  for (const member of fleet.members) {
+    const account = random.pick(ACCOUNTS)
+    await until(`a change by ${member.name} is confirmed by all`, async () => {
+      if (!judge.free(account)) judge.read(account, (await fleet.stored([account]))[0])
+      return operators.put(member, account)
+    }, CALM_MS)
+  }
+  for (const member of fleet.members) {
+    for (const door of member.doors) {
+      const account = random.pick(ACCOUNTS)
+      let last = ''
+      await until(`${member.name} serves ${door.protocol} ${door.tls}`, async () => {
+        const back = judge.setOut({ member, door, account })
+        const result = await visit({ door, ca: fleet.ca, account, size: 2_000, rounds: 1, pause: 0, patience: PATIENCE_MS, seed: random.between(0, 2 ** 30) })
+        last = JSON.stringify(result)
+        back(result)
+        return result.outcome === 'served'
+      }, CALM_MS).catch((error: unknown) => judge.violation(`${String(error)}: ${last}`))
+    }
+  }
+  judge.calm()
+  operators.resume()
+}
+
+/** Does what the judge doesn't know of. */
+async function sabotage(seeded: Seeded, { fleet, judge, operators, random }: Scene): Promise<void> {
+  switch (seeded) {
+    case 'route': {
+      // As if the store had forgotten a change that was confirmed.
+      await operators.halt()
+      const account = ACCOUNTS.find((one) => judge.free(one)) ?? ''
+      const [, first = '', second = ''] = fleet.destinations
+      await fleet.set(account, judge.value(account) === first ? second : first)
+      operators.resume()
+      return
+    }
+    case 'byte':
+      for (const house of fleet.houses) house.spoil()
+      return
+    case 'silence': {
+      const { links } = random.pick(fleet.members)
+      links.clients.pause()
+      await systemClock.sleep(PATIENCE_MS + 2_000)
+      links.clients.resume()
+      return
+    }
+    case 'cut':
+      for (const { box } of fleet.members) {
+        const [pid] = box.workers().values()
+        if (pid !== undefined) process.kill(pid, 'SIGKILL')
+      }
+  }
+}
