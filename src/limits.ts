@@ -232,6 +232,11 @@ export const HTTP_PIPELINED = 16
 /** Requests of one HTTP/2 connection at a time, and what all its streams may hold (MiB). */
 export const HTTP2_STREAMS = 100
 export const HTTP2_SESSION_MIB = 8
+/** What a client of HTTP/2 may send of one body, and of all bodies of its connection, before somebody has read it (Node's default of 64 KiB makes every round trip a pause). */
+export const HTTP2_STREAM_WINDOW = 1_048_576
+export const HTTP2_SESSION_WINDOW = 4 * 1_048_576
+/** How much longer than clients are told a connection without a request is kept, for the request that is on its way. */
+export const HTTP_KEEPALIVE_MARGIN_MS = 2_000
 /** How long the rest of a body that nobody wants is read, so that the client gets to see the answer. */
 export const HTTP_LINGER_MS = 2_000
 

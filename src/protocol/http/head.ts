@@ -37,7 +37,7 @@ export interface RequestHead {
 
 /** What the client is told instead. */
 export interface BadHead {
-  readonly status: 400 | 405
+  readonly status: 400 | 405 | 431
   /** For people; holds nothing that the client sent. */
   readonly reason: string
 }
@@ -49,12 +49,20 @@ const ORIGIN_FORM = /^\/[\x21\x22\x24-\x7e\x80-\xff]*$/
 const ABSOLUTE_FORM = /^https?:\/\/([^/?#]+)(\/.*|\?.*)?$/i
 /** RFC 3986 §3.2.2 and §3.2.3, without user information. */
 const AUTHORITY = /^(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?$/
+/** What every field of HTTP/2 counts besides its name and value. */
+const FIELD = 32
 /** Fields that mean one thing only. */
 const SINGLE = ['authorization', 'content-type', 'expect'] as const
 
-/** The head, or why it is refused. `ended`: HTTP/2, no body will follow. */
-export function readHead(raw: RawHead, ended = false): RequestHead | BadHead {
+/**
+ * The head, or why it is refused.
+ *
+ * @param ended HTTP/2: no body will follow
+ * @param most bytes of an HTTP/2 head; that of HTTP/1.1 is measured as it comes
+ */
+export function readHead(raw: RawHead, ended = false, most = Number.POSITIVE_INFINITY): RequestHead | BadHead {
   const { version, method, fields } = raw
+  if (version === '2' && sizeOf(raw) > most) return { status: 431, reason: 'the head is too large' }
   if (!TOKEN.test(method)) return bad('the method is none')
   if (method === 'TRACE' || method === 'CONNECT') return { status: 405, reason: 'the method is not served' }
   for (let at = 0; at + 1 < fields.length; at += 2) {
@@ -79,6 +87,13 @@ export function readHead(raw: RawHead, ended = false): RequestHead | BadHead {
     expectsContinue: version !== '1.0' && valuesOf(fields, 'expect').some((value) => value.toLowerCase() === '100-continue'),
     takesTrailers: members(fields, 'te').includes('trailers'),
   }
+}
+
+/** As RFC 9113 §6.5.2 counts it. */
+function sizeOf({ authority = '', fields, method, target }: RawHead): number {
+  let size = authority.length + method.length + target.length + 4 * FIELD
+  for (const text of fields) size += text.length + FIELD / 2
+  return size
 }
 
 function hostOf({ version, authority, fields }: RawHead): string | undefined | BadHead {

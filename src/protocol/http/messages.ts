@@ -21,6 +21,7 @@ export interface RequestOptions {
 
 const OURS = new Set(['host', 'content-length'])
 const OURS_AND_EXPECT = new Set([...OURS, 'expect'])
+const LENGTH = new Set(['content-length'])
 /** Methods for which a request without a body needs no length (RFC 9110 §8.6). */
 const BODILESS = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS'])
 
@@ -49,9 +50,12 @@ function oneCookie(fields: Fields): Fields {
   return [...others, 'Cookie', cookies.join('; ')]
 }
 
-/** The fields of the response to the client; the length stays, which says how much of a body belongs to a HEAD. */
-export function responseFields(fields: Fields): string[] {
-  return endToEnd(fields)
+/**
+ * The fields of the response to the client; the length stays, which says how much of a body belongs to a HEAD, but not where
+ * there may be none (RFC 9110 §8.6).
+ */
+export function responseFields(fields: Fields, status?: number): string[] {
+  return status === 204 ? endToEnd(fields, LENGTH) : endToEnd(fields)
 }
 
 /** Whether a request asks for a WebSocket (RFC 6455 §4.1) and nothing else. */

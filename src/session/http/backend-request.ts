@@ -40,7 +40,7 @@ export class BackendRequest {
   readonly #options: BackendRequestOptions
   readonly #request: ClientRequest
   #sent = false
-  #answered = false
+  #response: IncomingMessage | undefined
   #settle: { readonly resolve: (answer: BackendAnswer) => void; readonly reject: (error: Error) => void } | undefined
 
   constructor(options: BackendRequestOptions) {
@@ -68,12 +68,12 @@ export class BackendRequest {
         if (statusCode !== 100) pending.client.inform(statusCode, responseFields(rawHeaders))
       })
       request.on('response', (response) => {
-        this.#heard()
+        this.#heard(response)
         resolve({ kind: 'response', response })
       })
       if (upgrade) {
         request.on('upgrade', (response, socket, early) => {
-          this.#heard()
+          this.#heard(response)
           resolve({ kind: 'upgrade', response, socket, early })
         })
       }
@@ -154,15 +154,16 @@ export class BackendRequest {
     pending.continued = true
   }
 
-  #heard(): void {
-    this.#answered = true
+  #heard(response: IncomingMessage): void {
+    this.#response = response
     this.#options.pending.traffic.moved()
   }
 
   #failed(error: Error & { code?: string }): void {
     const { pending, target } = this.#options
-    // Who reads the answer hears of it there.
-    if (this.#answered || this.#settle === undefined) return
+    // Who reads the answer hears of it there; one that ends with its connection would else pass for whole.
+    if (this.#response !== undefined) return void this.#response.destroy(error)
+    if (this.#settle === undefined) return
     if (error instanceof SignalboxError) return this.#settle.reject(error)
     const { reusedSocket } = this.#request
     const malformed = error.code?.startsWith('HPE_') === true

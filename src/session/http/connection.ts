@@ -11,7 +11,7 @@ import { TLSSocket } from 'node:tls'
 import type { Timer } from '../../clock.ts'
 import type { ListenerConfig } from '../../config/config.ts'
 import { asSignalboxError, SignalboxError } from '../../errors.ts'
-import { HTTP2_SESSION_MIB, HTTP2_STREAMS, HTTP_PIPELINED } from '../../limits.ts'
+import { HTTP_KEEPALIVE_MARGIN_MS, HTTP2_SESSION_MIB, HTTP2_SESSION_WINDOW, HTTP2_STREAM_WINDOW, HTTP2_STREAMS, HTTP_PIPELINED } from '../../limits.ts'
 import { lastAnswer, type AnswerStatus } from '../../protocol/http/answer.ts'
 import type { Rule } from '../../protocol/http/routes.ts'
 import { announced, counted, encrypted, hasSteps, inTime, speaksForOthers, tlsVersion } from '../accept.ts'
@@ -69,7 +69,7 @@ export class HttpConnection implements SessionHandle, Reported {
     this.#options = options
     this.#began = clock.now()
     this.since = Math.round(clock.wall())
-    this.#own = new Pools(options.services, `${connection.id}-`)
+    this.#own = new Pools(options.services)
   }
 
   get connection(): AcceptedConnection {
@@ -114,6 +114,14 @@ export class HttpConnection implements SessionHandle, Reported {
     this.#cancel.abort(new SignalboxError('DRAINING', why))
     if (this.#http2 === undefined) this.#connection.socket.destroySoon()
     else this.#http2.close()
+  }
+
+  /**
+   * It takes no further requests, and says so where that can be said without losing one: in HTTP/2 at once (GOAWAY names the
+   * last stream that is served), in HTTP/1.1 with the next answer.
+   */
+  retire(): void {
+    this.#http2?.close()
   }
 
   crowdOut(): void {
@@ -162,7 +170,7 @@ export class HttpConnection implements SessionHandle, Reported {
     const { maxHeadSize } = this.#options.services.http
     const session = performServerHandshake(socket, {
       maxSessionMemory: HTTP2_SESSION_MIB,
-      settings: { maxConcurrentStreams: HTTP2_STREAMS, maxHeaderListSize: maxHeadSize, enablePush: false },
+      settings: { maxConcurrentStreams: HTTP2_STREAMS, maxHeaderListSize: maxHeadSize, initialWindowSize: HTTP2_STREAM_WINDOW, enablePush: false },
     })
     this.#http2 = session
     session.on('error', unheard)
@@ -170,8 +178,11 @@ export class HttpConnection implements SessionHandle, Reported {
       this.#begin(new Http2Client(stream, headers, rawHeaders, stream.endAfterHeaders || (flags & END_STREAM) !== 0))
     })
     session.on('close', () => socket.destroy())
+    // Half open it is of no use: nobody will open a stream or a window on it again.
+    socket.once('end', () => session.destroy())
     // A TLSSocket without a tls.Server never says that its handshake is done, and the session would wait for it.
     if (session.connecting) socket.emit('secureConnect')
+    session.setLocalWindowSize(HTTP2_SESSION_WINDOW)
   }
 
   // ---- requests ----
@@ -195,6 +206,7 @@ export class HttpConnection implements SessionHandle, Reported {
     this.#patience?.cancel()
     if (this.#exchanges++ === 0) services.sessions.close(this)
     const number = ++this.#requests
+    if (number === 1) services.counters.stage('http', 'preauth', services.clock.now() - this.#began)
     const { socket } = this.#connection
     const exchange = new Exchange({
       client,
@@ -222,19 +234,29 @@ export class HttpConnection implements SessionHandle, Reported {
     const next = this.#waiting.shift()
     if (next !== undefined && !this.#over && !this.#connection.socket.destroyed) return next()
     if (draining()) return this.end('shutdown')
-    this.#wait(services.http.keepaliveTimeout)
+    this.#wait(services.http.keepaliveTimeout + HTTP_KEEPALIVE_MARGIN_MS)
   }
 
   /** The next request must be there within `ms`. */
   #wait(ms: number): void {
+    const { clock } = this.#options.services
+    const { socket } = this.#connection
+    const heard = socket.bytesRead
     this.#patience?.cancel()
-    this.#patience = this.#options.services.clock.after(ms, () => {
-      this.#end ??= { reason: this.#requests > 0 ? 'idle' : 'error', error: this.#requests > 0 ? undefined : new SignalboxError('CLIENT_TIMEOUT', 'no request came in time') }
-      const { socket } = this.#connection
-      if (this.#http2 !== undefined) this.#http2.close()
-      else if (this.#requests === 0 && socket.bytesRead > 0) this.refuse(408)
-      else socket.destroy()
+    this.#patience = clock.after(ms, () => {
+      // What has begun to come in time may take as long as the first one.
+      if (this.#requests > 0 && this.#http2 === undefined && socket.bytesRead > heard) this.#patience = clock.after(this.#options.listener.preauthTimeout, () => this.#late(true))
+      else this.#late(this.#requests === 0 && socket.bytesRead > 0)
     })
+  }
+
+  /** @param begun part of a head is there */
+  #late(begun: boolean): void {
+    const idle = this.#requests > 0 && !begun
+    this.#end ??= { reason: idle ? 'idle' : 'error', error: idle ? undefined : new SignalboxError('CLIENT_TIMEOUT', 'no request came in time') }
+    if (this.#http2 !== undefined) this.#http2.close()
+    else if (begun) this.refuse(408)
+    else this.#connection.socket.destroy()
   }
 
   /** The parser gave up: says so where that can't be taken for the answer to another request, and closes. */

@@ -6,6 +6,7 @@
  * afterwards a kick breaks the connection off, because nobody can say what the backend has done.
  */
 import type { IncomingMessage } from 'node:http'
+import type { Readable } from 'node:stream'
 import type { Clock, Timer } from '../../clock.ts'
 import { Halt } from '../../destination/halt.ts'
 import { asSignalboxError, SignalboxError } from '../../errors.ts'
@@ -161,7 +162,7 @@ export class Exchange implements SessionHandle, Reported {
 
   #readHead(): PendingRequest | undefined {
     const { client, origin, services } = this.#options
-    const head = readHead(client.raw, client.ended)
+    const head = readHead(client.raw, client.ended, services.http.maxHeadSize)
     if ('status' in head) {
       this.#reply.refuse(head.status, undefined, true)
       return undefined
@@ -269,7 +270,7 @@ export class Exchange implements SessionHandle, Reported {
     const { promise: through, resolve } = Promise.withResolvers<void>()
     this.#body.drop(resolve)
     const patience: Timer = this.#clock.after(HTTP_LINGER_MS, () => client.abort())
-    if ((await client.over) === 'answered' && !this.#body.complete) await Promise.race([through, new Promise<void>((done) => client.body.once('close', done))])
+    if ((await client.over) === 'answered' && !this.#body.complete) await Promise.race([through, closed(client.body)])
     patience.cancel()
   }
 
@@ -310,4 +311,11 @@ export class Exchange implements SessionHandle, Reported {
       route: this.#forwarding?.target?.route,
     }
   }
+}
+
+function closed(stream: Readable): Promise<void> {
+  return new Promise((resolve) => {
+    if (stream.closed || stream.destroyed) resolve()
+    else stream.once('close', resolve)
+  })
 }

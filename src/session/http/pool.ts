@@ -34,19 +34,18 @@ export interface CallerOption {
   readonly caller: Caller
 }
 
-type PoolServices = Pick<SessionServices, 'dialer' | 'places'>
+type PoolServices = Pick<SessionServices, 'clock' | 'counters' | 'dialer' | 'places'>
 
 /** The agents of a worker (forwarding none), or of one client connection. */
 export class Pools {
+  /** All that were ever made in this process: no two connections may have the same name where places are counted. */
+  static #agentsMade = 0
   readonly #services: PoolServices
   /** By the configuration itself: a destination that was changed gets other connections. */
   #agents = new Map<DestinationConfig, BackendAgent>()
-  readonly #prefix: string
 
-  /** @param prefix names the places that its connections take, apart from those of other pools */
-  constructor(services: PoolServices, prefix: string) {
+  constructor(services: PoolServices) {
     this.#services = services
-    this.#prefix = prefix
   }
 
   of(destination: DestinationConfig, leg: LegConfig): BackendAgent {
@@ -58,7 +57,7 @@ export class Pools {
       agent.retire()
       this.#agents.delete(old)
     }
-    const agent = new BackendAgent(this.#services, destination, leg, `${this.#prefix}${this.#agents.size}`)
+    const agent = new BackendAgent(this.#services, destination, leg, `http-${Pools.#agentsMade++}`)
     this.#agents.set(destination, agent)
     return agent
   }
@@ -119,7 +118,8 @@ export class BackendAgent extends Agent {
   }
 
   async #dial({ client, cancel }: Caller): Promise<Socket> {
-    const { dialer, places } = this.#services
+    const { clock, counters, dialer, places } = this.#services
+    const began = clock.now()
     const destination = this.#destination
     const holder = `${this.#prefix}-${this.#dialled++}`
     const place = { of: 'destination', name: destination.name } as const
@@ -141,6 +141,8 @@ export class BackendAgent extends Agent {
     } catch (thrown) {
       giveBack()
       throw thrown
+    } finally {
+      counters.stage('http', 'dial', clock.now() - began)
     }
   }
 }

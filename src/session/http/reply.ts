@@ -52,7 +52,7 @@ export class Reply {
     const { statusCode: status = 502, statusMessage: message = '' } = response
     if (members(response.rawHeaders, 'content-type').some((type) => type.startsWith('text/event-stream'))) traffic.watch(services.server.bridgeIdle)
     const bodiless = head.method === 'HEAD' || status === 204 || status === 304
-    const sink = this.#begin({ status, message, fields: responseFields(response.rawHeaders), bodiless }, this.#unread(pending))
+    const sink = this.#begin({ status, message, fields: responseFields(response.rawHeaders, status), bodiless }, this.#unread(pending))
     await halt.step<void>((resolve, reject) => {
       response.on('error', (error) => reject(new SignalboxError('BACKEND_CLOSED', error.message, { cause: error })))
       response.on('data', (chunk: Buffer) => {

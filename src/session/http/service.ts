@@ -34,7 +34,7 @@ export class HttpService {
     this.#listener = listener
     this.#services = services
     this.#rules = compileRoutes(services.http.routes, services.usernameClaim)
-    this.#shared = new Pools(services, `${listener.name}-`)
+    this.#shared = new Pools(services)
     this.#server = this.#http1()
   }
 
@@ -58,6 +58,7 @@ export class HttpService {
   /** Another one takes its place: connections end with the request that they are at, or with their next. Nobody is turned away. */
   retire(): void {
     this.#draining = true
+    for (const connection of this.#open) connection.retire()
   }
 
   /** From now on connections end with their requests, and those without one at once. */
@@ -71,8 +72,9 @@ export class HttpService {
     const server = createServer({
       insecureHTTPParser: false,
       maxHeaderSize: maxHeadSize,
+      // What clients are told; the deadlines themselves are ours, on the clock: see HttpConnection and Exchange.
       keepAliveTimeout: keepaliveTimeout,
-      // Ours, on the clock: see HttpConnection and Exchange.
+      keepAliveTimeoutBuffer: NEVER_MS,
       headersTimeout: 0,
       requestTimeout: 0,
       // Judged with the rest of the head, and answered as the rest is.
@@ -111,6 +113,9 @@ export class HttpService {
   }
 }
 
+/** For a timer of Node's that would be in ours' way. */
+const NEVER_MS = 2 ** 30
+
 /** Undefined: the client is gone. */
 function statusOf({ code }: Error & { code?: string }): AnswerStatus | undefined {
   switch (code) {
@@ -118,6 +123,9 @@ function statusOf({ code }: Error & { code?: string }): AnswerStatus | undefined
       return 431
     case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
       return 413
+    // The end of the connection in the middle of a body: nobody is left to be told.
+    case 'HPE_INVALID_EOF_STATE':
+      return undefined
     default:
       return code?.startsWith('HPE_') === true ? 400 : undefined
   }
