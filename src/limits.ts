@@ -292,6 +292,8 @@ export const DELAY_SECONDS = 120
 // Log
 /** A log line: what a pipe takes in one piece (PIPE_BUF), since several processes write to the same one. */
 export const LOG_LINE = 4_096
+/** What is written to a file at a time. */
+export const LOG_BLOCK = 65_536
 /** Lines waiting for a slow reader of the log; beyond that lines are dropped and counted. */
 export const LOG_BUFFER = 4 * 1024 * 1024
 /** How long a line waits for others to be written with it, and how long the end of a process waits for the log. */

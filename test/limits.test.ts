@@ -66,7 +66,7 @@ const BY_NAME: Readonly<Record<string, readonly string[]>> = {
   'management/cutover': ['CUTOVER_FAILURES'],
   'cli/notify': ['NOTIFY_LOG_MS'],
   'observe/log': ['LOG_LINE'],
-  'observe/destination': ['LOG_BUFFER', 'LOG_FLUSH_MS', 'LOG_END_MS', 'LOG_RETRY_MS'],
+  'observe/destination': ['LOG_BLOCK', 'LOG_BUFFER', 'LOG_FLUSH_MS', 'LOG_END_MS', 'LOG_RETRY_MS'],
 }
 
 /** Constant → file and title of a test that tries it without its name: by its value as documented, or with one of its own. */

@@ -1,25 +1,37 @@
 /**
  * Where log lines leave the process: asynchronous writes to a descriptor that other processes write to as well. Lines are
- * gathered into pieces of at most LOG_LINE bytes, which the kernel keeps whole, and wait at most LOG_FLUSH_MS for company.
+ * gathered into pieces of at most LOG_LINE bytes, which the kernel keeps whole (in a file pieces of any size are, so there they
+ * are LOG_BLOCK), and wait at most LOG_FLUSH_MS for company.
  * A reader that stands still or a full disk never blocks and never ends the process: what can't be written waits up to
  * LOG_BUFFER, then lines are dropped and counted. Not sonic-boom (what pino would use), because its flush at the end of a
  * process tries for ever when the disk is full, and the process then never ends.
  */
-import { write, writeSync } from 'node:fs'
+import { fstatSync, write, writeSync } from 'node:fs'
 import type { Clock, Timer } from '../clock.ts'
-import { LOG_BUFFER, LOG_END_MS, LOG_FLUSH_MS, LOG_LINE, LOG_RETRY_MS } from '../limits.ts'
+import { LOG_BLOCK, LOG_BUFFER, LOG_END_MS, LOG_FLUSH_MS, LOG_LINE, LOG_RETRY_MS } from '../limits.ts'
 
 /** Pause between two tries at the end of a process, when there is no event loop to wait with. */
 const SYNC_PAUSE_MS = 10
 
 interface Piece {
-  text: string
-  size: number
+  readonly buffer: Buffer
+  used: number
+}
+
+/** How much one write may carry without being mixed up with those of other processes. */
+function pieceSize(fd: number): number {
+  try {
+    return fstatSync(fd).isFile() ? LOG_BLOCK : LOG_LINE
+  } catch {
+    // Not open: the first write will say so.
+    return LOG_LINE
+  }
 }
 
 export class Destination {
   readonly #fd: number
   readonly #clock: Clock
+  readonly #pieceSize: number
   /** Whole lines, in pieces ready to be written. */
   readonly #pieces: Piece[] = []
   /** Bytes in #pieces. */
@@ -37,24 +49,33 @@ export class Destination {
   constructor(fd: number, clock: Clock) {
     this.#fd = fd
     this.#clock = clock
+    this.#pieceSize = pieceSize(fd)
   }
 
   /** Takes a line with its line break. */
   write(line: string): void {
-    const size = Buffer.byteLength(line)
+    // What it takes at most: near a bound alone it has to be counted.
+    let size = line.length * 3
+    const last = this.#pieces.at(-1)
+    const room = last === undefined ? 0 : last.buffer.length - last.used
+    if (size > room || this.#bytes + size > LOG_BUFFER) size = Buffer.byteLength(line)
     if (this.#bytes + size > LOG_BUFFER) {
       this.#dropped++
       return
     }
-    this.#bytes += size
-    const last = this.#pieces.at(-1)
-    if (last !== undefined && last.size + size <= LOG_LINE) {
-      last.text += line
-      last.size += size
-    } else {
-      this.#pieces.push({ text: line, size })
+    if (last !== undefined && size <= room) this.#append(last, line)
+    else {
+      const piece = { buffer: Buffer.allocUnsafe(Math.max(this.#pieceSize, size)), used: 0 }
+      this.#pieces.push(piece)
+      this.#append(piece, line)
     }
     this.#proceed()
+  }
+
+  #append(piece: Piece, line: string): void {
+    const written = piece.buffer.write(line, piece.used)
+    piece.used += written
+    this.#bytes += written
   }
 
   /** Resolves when all that was taken so far has been written, at the latest after LOG_END_MS. */
@@ -92,7 +113,7 @@ export class Destination {
   #keep(rest: Buffer): void {
     if (!this.#inFlight) this.#current = rest.length > 0 ? rest : undefined
     else if (rest.length > 0) {
-      this.#pieces.unshift({ text: rest.toString(), size: rest.length })
+      this.#pieces.unshift({ buffer: rest, used: rest.length })
       this.#bytes += rest.length
     }
   }
@@ -100,8 +121,8 @@ export class Destination {
   #take(): Buffer | undefined {
     const piece = this.#pieces.shift()
     if (piece === undefined) return undefined
-    this.#bytes -= piece.size
-    return Buffer.from(piece.text)
+    this.#bytes -= piece.used
+    return piece.buffer.subarray(0, piece.used)
   }
 
   /** Writes when there is enough or somebody waits for it, else sets the timer. */
@@ -112,8 +133,13 @@ export class Destination {
       for (const done of this.#waiting.splice(0)) done()
       return
     }
-    if (this.#bytes >= LOG_LINE || this.#waiting.length > 0) this.#begin()
+    if (this.#isDue || this.#waiting.length > 0) this.#begin()
     else this.#timer ??= this.#clock.after(LOG_FLUSH_MS, () => this.#begin())
+  }
+
+  /** A piece is full: another one was begun, or the next line would hardly fit. */
+  get #isDue(): boolean {
+    return this.#pieces.length > 1 || this.#bytes >= this.#pieceSize
   }
 
   #begin(): void {

@@ -5,6 +5,8 @@
  */
 import type { Mechanism, ProtocolName } from '../config/config.ts'
 import type { SignalboxError } from '../errors.ts'
+import { quoted } from './frequent.ts'
+import type { FrequentLines } from './frequent.ts'
 import type { Logger } from './log.ts'
 
 /** All that the events of mapping sources need of a log; pino's logger fits. */
@@ -36,9 +38,27 @@ export interface LoginFields extends SessionFields {
   readonly seconds: number
 }
 
+const LOGIN_ACCEPTED = 'login accepted'
+const SESSION_CLOSED = 'session closed'
+
 /** The backend took the login. */
 export function loginAccepted(log: Logger, fields: LoginFields): void {
-  log.info({ event: 'login', ...fields }, 'login accepted')
+  log.info({ event: 'login', ...fields }, LOGIN_ACCEPTED)
+}
+
+/** The same line at less cost. */
+export function loginAcceptedOften(lines: FrequentLines, fields: LoginFields): void {
+  const { account, destination, mechanism, route, tls, seconds } = fields
+  lines.write(
+    `"event":"login",${sessionMembers(fields)},"account":${quoted(account)},"destination":${quoted(destination)}` +
+      `${mechanism === undefined ? '' : `,"mechanism":"${mechanism}"`}${route === undefined ? '' : `,"route":"${route}"`}` +
+      `${tls === undefined ? '' : `,"tls":${tls}`},"seconds":${seconds}`,
+    LOGIN_ACCEPTED,
+  )
+}
+
+function sessionMembers({ session, listener, protocol, client }: SessionFields): string {
+  return `"session":${quoted(session)},"listener":${quoted(listener)},"protocol":"${protocol}","client":${quoted(client)}`
 }
 
 /** A connection without a login (SMTP, LMTP) reached its destination and is bridged. */
@@ -98,7 +118,18 @@ export interface ClosedFields extends SessionFields {
 
 /** The end of a session that had been bridged. */
 export function sessionClosed(log: Logger, fields: ClosedFields): void {
-  log.info({ event: 'session_closed', ...fields }, 'session closed')
+  log.info({ event: 'session_closed', ...fields }, SESSION_CLOSED)
+}
+
+/** The same line at less cost, for an end without an error. */
+export function sessionClosedOften(lines: FrequentLines, fields: Omit<ClosedFields, 'error'>): void {
+  const { account, destination, bytes_in: bytesIn, bytes_out: bytesOut, seconds, reason } = fields
+  lines.write(
+    `"event":"session_closed",${sessionMembers(fields)}${account === undefined ? '' : `,"account":${quoted(account)}`}` +
+      `${destination === undefined ? '' : `,"destination":${quoted(destination)}`},"bytes_in":${bytesIn},"bytes_out":${bytesOut}` +
+      `,"seconds":${seconds},"reason":${quoted(reason)}`,
+    SESSION_CLOSED,
+  )
 }
 
 /** The end of a connection that never logged in. At `debug`: scanners would fill the log. */

@@ -13,6 +13,7 @@ import type { Clock } from '../clock.ts'
 import type { LogLevel } from '../config/config.ts'
 import { Destination } from './destination.ts'
 import { errorFields } from './error-fields.ts'
+import { FrequentLines } from './frequent.ts'
 import { fitLine, showEscapes } from './line.ts'
 import { redactUrl } from './redaction.ts'
 
@@ -32,6 +33,8 @@ export interface LogOptions {
 
 export interface Log {
   readonly logger: Logger
+  /** For the lines that every session writes; undefined where they must be shaped for people. */
+  readonly frequent: FrequentLines | undefined
   /** Resolves when everything logged so far was handed to the kernel, at the latest after LOG_END_MS. */
   flush(): Promise<void>
   /** The same at once, blocking; for the exit handler. Gives up on a reader that stands still. */
@@ -63,6 +66,7 @@ export function createLog(options: LogOptions): Log {
   const destination = new Destination(options.fd ?? 1, options.clock)
   const pretty = options.format === 'pretty' || (options.format === 'auto' && options.isTerminal)
   const render = pretty ? prettyRender(options.isTerminal) : (line: string) => line
+  const write = (line: string): void => destination.write(render(fitLine(line)))
   const logger = pino(
     {
       level: options.level,
@@ -73,10 +77,11 @@ export function createLog(options: LogOptions): Log {
       hooks: { logMethod: withSentence },
       serializers: SERIALIZERS,
     },
-    { write: (line) => destination.write(render(fitLine(line))) },
+    { write },
   )
   destination.onDropped = (lines) => logger.warn({ event: 'log_dropped', lines }, 'log lines were dropped')
-  return { logger, flush: () => destination.flush(), flushSync: () => destination.flushSync() }
+  const frequent = pretty ? undefined : new FrequentLines({ logger, worker: options.worker, wall: () => options.clock.wall(), write })
+  return { logger, frequent, flush: () => destination.flush(), flushSync: () => destination.flushSync() }
 }
 
 /** Without a sentence pino would take the error's message for one, past the serializer that takes passwords out of it. */

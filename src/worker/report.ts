@@ -3,6 +3,7 @@ import type { Clock } from '../clock.ts'
 import type { SignalboxError } from '../errors.ts'
 import { REFUSED_LOG_MS } from '../limits.ts'
 import * as events from '../observe/events.ts'
+import type { FrequentLines } from '../observe/frequent.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Redactor } from '../observe/redaction.ts'
 import { Seldom } from '../observe/seldom.ts'
@@ -22,7 +23,8 @@ const NO_ACCOUNT = '-'
 const WARN_EVERY_MS = 60_000
 const WARNINGS_REMEMBERED = 1_000
 
-export function sessionReport(log: Logger, redact: Redactor, clock: Clock): SessionReport {
+/** @param frequent writes the two lines of every session at less cost; undefined: the log itself does */
+export function sessionReport(log: Logger, redact: Redactor, clock: Clock, frequent?: FrequentLines): SessionReport {
   // Who scans the port of a balancer's listener would fill the log.
   const refusals = new Seldom(clock, WARN_EVERY_MS)
   const crowds = new Seldom(clock, REFUSED_LOG_MS)
@@ -44,15 +46,19 @@ export function sessionReport(log: Logger, redact: Redactor, clock: Clock): Sess
   const account = (facts: LoginFacts) => (facts.account === undefined ? NO_ACCOUNT : redact(facts.account))
   return {
     accepted(session, facts) {
-      events.loginAccepted(log, {
+      if (frequent?.info === false) return
+      const { mechanism, destination, route, secure, took } = facts
+      const about = {
         ...fields(session),
         account: account(facts),
-        destination: facts.destination ?? NO_ACCOUNT,
-        ...(facts.mechanism === undefined ? {} : { mechanism: facts.mechanism }),
-        route: facts.route?.source ?? 'store',
-        tls: facts.secure,
-        seconds: seconds(facts.took / 1000),
-      })
+        destination: destination ?? NO_ACCOUNT,
+        ...(mechanism === undefined ? undefined : { mechanism }),
+        route: route?.source ?? 'store',
+        tls: secure,
+        seconds: seconds(took / 1000),
+      }
+      if (frequent === undefined) events.loginAccepted(log, about)
+      else events.loginAcceptedOften(frequent, about)
     },
     passedThrough(session, facts) {
       events.passedThrough(log, {
@@ -83,23 +89,25 @@ export function sessionReport(log: Logger, redact: Redactor, clock: Clock): Sess
     closed(session, { reason, error, bytesIn, bytesOut, seconds: took, login }) {
       if (login === undefined) {
         if (error !== undefined) turnedAway(session, error)
-        events.connectionClosed(log, {
+        if (log.isLevelEnabled('debug')) events.connectionClosed(log, {
           ...fields(session),
           seconds: seconds(took),
           reason: error === undefined ? reason : error.code,
         })
         return
       }
-      events.sessionClosed(log, {
+      if (frequent?.info === false) return
+      const about = {
         ...fields(session),
         account: account(login),
-        ...(login.destination === undefined ? {} : { destination: login.destination }),
+        ...(login.destination === undefined ? undefined : { destination: login.destination }),
         bytes_in: bytesIn,
         bytes_out: bytesOut,
         seconds: seconds(took),
         reason,
-        ...(error === undefined ? {} : { error }),
-      })
+      }
+      if (frequent !== undefined && error === undefined) events.sessionClosedOften(frequent, about)
+      else events.sessionClosed(log, error === undefined ? about : { ...about, error })
     },
   }
 }

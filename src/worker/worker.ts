@@ -179,7 +179,7 @@ export class Worker implements Behaviour<WorkerMessage> {
       },
     })
     const places = placeDesk(worker, () => now.config, limits)
-    const report = this.#counting.report(sessionReport(logger, redact, clock))
+    const report = this.#counting.report(sessionReport(logger, redact, clock, log.frequent))
     const servicesFor = ({ http, oauth }: Config): HttpServices => ({
       clock,
       get server() {

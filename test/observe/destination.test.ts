@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync } from 'node:fs'
+import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import type { TestContext } from 'node:test'
-import { LOG_BUFFER, LOG_END_MS, LOG_FLUSH_MS, LOG_LINE, LOG_RETRY_MS } from '../../src/limits.ts'
+import { LOG_BLOCK, LOG_BUFFER, LOG_END_MS, LOG_FLUSH_MS, LOG_LINE, LOG_RETRY_MS } from '../../src/limits.ts'
 import { Destination } from '../../src/observe/destination.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 
@@ -67,6 +67,26 @@ describe('the destination of the log', { timeout: 60_000 }, () => {
       text += read()
     }
     assert.equal(text, line + line)
+  })
+
+  test('to a file lines go in larger pieces', async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'signalbox-file-'))
+    const path = join(folder, 'log')
+    const fd = openSync(path, 'a')
+    t.after(() => {
+      closeSync(fd)
+      rmSync(folder, { recursive: true })
+    })
+    const destination = new Destination(fd, new FakeClock())
+    const line = `${'ü'.repeat(511)}\n`
+    const lines = Math.floor(LOG_BLOCK / Buffer.byteLength(line))
+    for (let n = 0; n < lines; n++) destination.write(line)
+    for (let i = 0; i < 20; i++) await turn()
+    assert.equal(readFileSync(path, 'utf8'), '')
+    destination.write(line)
+    while (readFileSync(path, 'utf8') === '') await turn()
+    await destination.flush()
+    assert.equal(readFileSync(path, 'utf8'), line.repeat(lines + 1))
   })
 
   test('a reader that stands still costs lines beyond the bound, which are counted, and no more', async (t) => {

@@ -13,6 +13,7 @@ import { SignalboxError } from '../../src/errors.ts'
 import { LOG_LINE } from '../../src/limits.ts'
 import { systemClock } from '../../src/clock.ts'
 import { createAudit } from '../../src/observe/audit.ts'
+import { loginAccepted, loginAcceptedOften, sessionClosed, sessionClosedOften } from '../../src/observe/events.ts'
 import { fitLine, showEscapes } from '../../src/observe/line.ts'
 import { createLog } from '../../src/observe/log.ts'
 import type { Log, LogOptions } from '../../src/observe/log.ts'
@@ -110,6 +111,29 @@ describe('the log', () => {
         if (!/[\u0000-\u001f\u007f-\u009f\u2028\u2029\ud800-\udfff]/.test(account)) assert.equal(shown, account)
       }),
     )
+  })
+
+  test('the lines of every session are the same whichever way they are rendered', async (t) => {
+    const { log, written } = open(t, { worker: 3, clock: { ...systemClock, wall: () => 0 } })
+    const { frequent, logger } = log
+    assert.ok(frequent?.info)
+    const text = fc.string({ unit: 'binary', maxLength: 40 })
+    const session = { session: text, listener: text, protocol: fc.constant('imap' as const), client: text, account: text, destination: text }
+    const seconds = fc.double({ min: 0, max: 1e6, noNaN: true })
+    const login = fc.record({ ...session, mechanism: fc.constant('PLAIN' as const), route: fc.constant('cache'), tls: fc.boolean(), seconds }, { requiredKeys: ['session', 'listener', 'protocol', 'client', 'account', 'destination', 'seconds'] })
+    const closed = fc.record({ ...session, bytes_in: fc.nat(), bytes_out: fc.nat(), seconds, reason: text }, { requiredKeys: ['session', 'listener', 'protocol', 'client', 'bytes_in', 'bytes_out', 'seconds', 'reason'] })
+    fc.assert(fc.property(login, closed, (one, other) => {
+      loginAccepted(logger, one)
+      loginAcceptedOften(frequent, one)
+      sessionClosed(logger, other)
+      sessionClosedOften(frequent, other)
+    }))
+    const lines = (await written()).trimEnd().split('\n').map((line) => Object.entries(JSON.parse(line) as object).filter(([key]) => key !== 'time'))
+    assert.ok(lines.length > 100)
+    for (let at = 0; at < lines.length; at += 2) assert.deepEqual(lines[at + 1], lines[at])
+    logger.level = 'warn'
+    assert.equal(frequent.info, false)
+    assert.equal(open(t, { format: 'pretty' }).log.frequent, undefined)
   })
 
   test('auto is pretty on a terminal and JSON elsewhere', async (t) => {
