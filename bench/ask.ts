@@ -27,8 +27,8 @@ export async function loadQuestion(name: string): Promise<Question> {
   return module.default
 }
 
-const ROUND_MS = 2_000
-const QUICK_ROUND_MS = 700
+const ROUND_MS = 1_500
+const QUICK_ROUND_MS = 500
 
 class Asking implements Bench {
   readonly quick: boolean

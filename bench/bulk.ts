@@ -17,7 +17,8 @@ const WARM_BYTES = 40e6
 export const BULK_FIGURES: Readonly<Record<string, FigureKind>> = {
   cpu: { label: 'CPU per GB', unit: 's', better: 'less' },
   rate: { label: 'throughput', unit: 'MB/s', better: 'more' },
-  cores: { label: 'cores in use', unit: '', better: 'less' },
+  cores: { label: 'cores used', unit: '', better: 'less' },
+  wanted: { label: 'cores wanted', unit: '', better: 'less' },
 }
 
 export const BULK_METHOD = `${SESSIONS} sessions that log in and fetch ${BYTES / SESSIONS / 1e6} MB each; a GB is 10⁹ bytes. How connections are handed out plays no part, so one distribution is measured.`
@@ -31,13 +32,16 @@ const KINDS: readonly ProxyKind[] = [floor('kernel'), signalbox('kernel', 'Signa
 
 export async function compareBulk(bench: Bench, legs: Legs): Promise<void> {
   const stage = await Stage.open(bench, { legs })
-  const subjects: Subject[] = []
-  for (const kind of KINDS) {
-    bench.doing(`starting ${kind.name}`)
-    const proxy = await stage.start(kind)
-    if (proxy !== undefined) subjects.push(bulkSubject(bench, stage, proxy))
+  const proxies = await stage.startAll(bench.quick ? KINDS.filter((kind) => kind !== perdition) : KINDS)
+  const straight: Subject = {
+    name: 'no proxy',
+    async round() {
+      const bytes = bench.quick ? QUICK_BYTES : BYTES
+      const outcome = await stage.straight({ type: 'bulk', target: stage.target(0), concurrency: SESSIONS, bytes: bytes / SESSIONS })
+      return { rate: outcome.bytes / 1e6 / outcome.seconds }
+    },
   }
-  await bench.compare(subjects)
+  await bench.compare([...proxies.map((proxy) => bulkSubject(bench, stage, proxy)), straight])
 }
 
 function bulkSubject(bench: Bench, stage: Stage, proxy: Proxy): Subject {
@@ -50,7 +54,7 @@ function bulkSubject(bench: Bench, stage: Stage, proxy: Proxy): Subject {
     },
     async round() {
       const { outcome, cost } = await stage.measure(proxy, job(bench.quick ? QUICK_BYTES : BYTES))
-      return { cpu: cost.cpuSeconds / (outcome.bytes / 1e9), rate: outcome.bytes / 1e6 / outcome.seconds, cores: cost.cores }
+      return { cpu: cost.cpuSeconds / (outcome.bytes / 1e9), rate: outcome.bytes / 1e6 / outcome.seconds, cores: cost.cores, wanted: cost.wanted }
     },
   }
 }

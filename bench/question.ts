@@ -93,7 +93,7 @@ export interface Question {
   readonly method: string
   readonly figures: Readonly<Record<string, FigureKind>>
   readonly goals: readonly Goal[]
-  /** Seconds that it takes about, { full, quick }: for the progress bar. */
+  /** Seconds that it takes about: for the progress bar. quick: 0 leaves it out of a quick run that does not name it. */
   readonly takes: { readonly full: number; readonly quick: number }
   run(bench: Bench): Promise<void>
 }

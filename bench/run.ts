@@ -21,7 +21,7 @@ import { reportText, verdictText } from './report-text.ts'
 import type { QuestionResult, Report } from './result.ts'
 
 const ROUNDS = 5
-const QUICK_ROUNDS = 3
+const QUICK_ROUNDS = 2
 
 interface Options {
   readonly quick?: true
@@ -44,7 +44,7 @@ const names = readdirSync(QUESTIONS)
 const command = new Command('npm run bench --')
   .description('What the proxy costs, beside its floor and its peers, measured in the same rounds')
   .argument('[questions...]', 'questions, or the beginnings of their names (default: all)')
-  .option('--quick', 'fewer and shorter rounds: minutes, for a first look')
+  .option('--quick', 'fewer and shorter rounds, and no questions about growth: three minutes, for a first look')
   .option('--rounds <n>', `rounds per subject (default: ${ROUNDS}, quick: ${QUICK_ROUNDS})`, positive)
   .option('--check', 'hold the figures against musts and goals; exit 1 when a must falls short')
   .option('--baseline <file>', 'with --check: a report of this machine whose ratios must not have grown')
@@ -65,11 +65,13 @@ async function run(asked: readonly string[], options: Options): Promise<number> 
   const chosen = await Promise.all(
     names.filter((name) => asked.length === 0 || asked.some((part) => name.startsWith(part))).map(async (name) => ({ name, question: await loadQuestion(name) })),
   )
+  const quick = options.quick === true
+  const left = chosen.filter(({ question }) => asked.length > 0 || !quick || question.takes.quick > 0)
   if (options.list === true) {
     for (const { name, question } of chosen) process.stdout.write(`${name.padEnd(24)} ${question.title}\n`)
     return 0
   }
-  const report = options.from === undefined ? await measure(chosen, options) : await readReport(options.from)
+  const report = options.from === undefined ? await measure(left, options) : await readReport(options.from)
   const grown = options.baseline === undefined ? [] : regressions(report, await readReport(options.baseline))
   process.stdout.write(`${reportText(report)}\n`)
   if (options.from === undefined) await write(options.json, `${JSON.stringify(report, undefined, 1)}\n`)

@@ -67,6 +67,13 @@ export class Stage {
     }
   }
 
+  /** Several at once, in the given order; those that are missing are left out. */
+  async startAll(kinds: readonly ProxyKind[]): Promise<Proxy[]> {
+    this.#bench.doing('starting')
+    const proxies = await Promise.all(kinds.map((kind) => this.start(kind)))
+    return proxies.filter((proxy) => proxy !== undefined)
+  }
+
   /** As `start`; throws when it is missing. */
   async launch(kind: ProxyKind, workers = this.#bench.cores): Promise<Proxy> {
     const { legs, protocol } = this.#options
@@ -91,6 +98,13 @@ export class Stage {
   /** Where the load goes. */
   target(port: number, resume = false): Target {
     return { port, tls: this.#options.legs !== 'plain', resume, users: USERS }
+  }
+
+  /** A job straight to the backend, without any proxy: what load and backend can do by themselves on this machine. */
+  async straight(job: Extract<Job, { target: Target }>): Promise<Outcome> {
+    const { imap, imaps, http } = this.backend.ports
+    const port = this.#options.protocol === 'http' ? http : this.#options.legs === 'plain' ? imap : imaps
+    return this.crew.run({ ...job, target: { ...job.target, port } })
   }
 
   /** Runs a job against a proxy; what its processes used meanwhile is its cost. Throws when a session failed. */

@@ -10,7 +10,7 @@ export type Asker = 'resolver' | 'bare'
 export interface Measure {
   readonly t: 'measure'
   readonly inFlight: number
-  readonly ms: number
+  readonly count: number
 }
 
 /** From it. */
@@ -19,6 +19,8 @@ export interface Measured {
   /** Median time of a lookup, milliseconds. */
   readonly median: number
   readonly perSecond: number
+  /** Processor time of the asking process, microseconds in all. */
+  readonly cpu: number
 }
 
 /** A bare message, either way. */

@@ -12,7 +12,7 @@ test('the name of a process may hold blanks and parentheses', () => {
 test('descendants are found at any depth, and nobody else', () => {
   const stat = (pid: number, parent: number) => ({ pid, parent, ticks: 0, childTicks: 0 })
   const found = descendants([2], [stat(1, 0), stat(2, 1), stat(5, 4), stat(4, 2), stat(3, 1)])
-  assert.deepEqual(found.map(({ pid }) => pid).toSorted(), [2, 4, 5])
+  assert.deepEqual(found.map(({ pid }) => pid).toSorted((a, b) => a - b), [2, 4, 5])
 })
 
 test('schedstat and smaps_rollup are read as the kernel writes them', () => {
