@@ -55,7 +55,8 @@ interface Envelope<M> {
   readonly reply: Reply
 }
 
-const NOBODY: Reply = {
+/** The reply to a message that wants no answer. */
+export const NOBODY: Reply = {
   to() {},
   fail() {},
   wanted: false,
@@ -111,7 +112,8 @@ class Running<M extends Message> implements RunningActor<M>, LocalRef<M> {
       reject,
       clock: this.#clock,
       deadline,
-      late: `actor ${this.name} did not answer "${question.type}" within ${deadline} ms`,
+      name: this.name,
+      question: question.type,
       cancel,
     })
     if (reply.wanted) this.deliver(question, reply)
@@ -184,8 +186,9 @@ interface Asking {
   readonly clock: Clock
   /** Milliseconds. */
   readonly deadline: number
-  /** What is said when it has passed. */
-  readonly late: string
+  /** Who did not answer what, if it passes. */
+  readonly name: string
+  readonly question: string
   readonly cancel: AbortSignal | undefined
 }
 
@@ -193,18 +196,25 @@ interface Asking {
 class PendingReply implements Reply {
   readonly #asking: Asking
   readonly #timer: Timer | undefined
+  readonly #onAbort: (() => void) | undefined
   #settled = false
 
   constructor(asking: Asking) {
     this.#asking = asking
-    const { clock, deadline, late, cancel } = asking
+    const { clock, deadline, name, question, cancel } = asking
     if (cancel?.aborted === true) {
       this.#settled = true
       asking.reject(cancel.reason)
       return
     }
-    this.#timer = clock.after(deadline, () => this.fail(new SignalboxError('ACTOR_DEADLINE', late)))
-    cancel?.addEventListener('abort', this.#onAbort)
+    this.#timer = clock.after(deadline, () => {
+      this.fail(new SignalboxError('ACTOR_DEADLINE', `actor ${name} did not answer "${question}" within ${deadline} ms`))
+    })
+    if (cancel === undefined) return
+    this.#onAbort = () => {
+      if (this.#settle()) asking.reject(cancel.reason)
+    }
+    cancel.addEventListener('abort', this.#onAbort)
   }
 
   get wanted(): boolean {
@@ -219,16 +229,12 @@ class PendingReply implements Reply {
     if (this.#settle()) this.#asking.reject(error)
   }
 
-  readonly #onAbort = (): void => {
-    if (this.#settle()) this.#asking.reject(this.#asking.cancel?.reason)
-  }
-
   /** False: it was settled before. */
   #settle(): boolean {
     if (this.#settled) return false
     this.#settled = true
     this.#timer?.cancel()
-    this.#asking.cancel?.removeEventListener('abort', this.#onAbort)
+    if (this.#onAbort !== undefined) this.#asking.cancel?.removeEventListener('abort', this.#onAbort)
     return true
   }
 }

@@ -20,16 +20,18 @@ export function joinFrames(frames: readonly Uint8Array[]): Uint8Array {
 }
 
 /**
- * The frames of a batch one by one, in order, each a window onto it.
+ * The frames of a batch one by one, in order.
  *
+ * @param take Told where each begins in the batch, and before which byte it ends
  * @throws SignalboxError FRAME_INVALID where what follows is no whole frame; those before it have been given
  */
-export function* splitFrames(batch: Uint8Array): Generator<Uint8Array, void> {
+export function splitFrames(batch: Uint8Array, take: (start: number, end: number) => void): void {
   const bytes = Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength)
   for (let at = 0; at < bytes.length; ) {
-    const length = bytes.length - at < LENGTH ? Number.POSITIVE_INFINITY : bytes.readUInt32BE(at)
-    if (length > bytes.length - at - LENGTH) throw new SignalboxError('FRAME_INVALID', 'a batch of frames ends within one')
-    yield bytes.subarray(at + LENGTH, at + LENGTH + length)
-    at += LENGTH + length
+    const start = at + LENGTH
+    const end = start > bytes.length ? Number.POSITIVE_INFINITY : start + bytes.readUInt32BE(at)
+    if (end > bytes.length) throw new SignalboxError('FRAME_INVALID', 'a batch of frames ends within one')
+    take(start, end)
+    at = end
   }
 }

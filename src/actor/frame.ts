@@ -9,7 +9,7 @@
  *   bytes 4-7   correlation: number of the question, 0 for none
  *   bytes 8-    payload: the message, the answer, or the error
  */
-import { Packr } from 'msgpackr'
+import { Packr, RESERVE_START_SPACE } from 'msgpackr'
 import { ERROR_CODES, SignalboxError } from '../errors.ts'
 import type { ErrorCode } from '../errors.ts'
 import { FRAME } from '../limits.ts'
@@ -37,8 +37,14 @@ export function encodePayload(payload: unknown): Buffer {
 
 /** @throws SignalboxError FRAME_INVALID */
 export function decodePayload(bytes: Uint8Array): unknown {
+  return unpack(bytes, 0, bytes.length)
+}
+
+function unpack(bytes: Uint8Array, start: number, end: number): unknown {
+  // The unpacker takes an end of 0 for none, and would look behind the frame for the value of one that is empty.
+  if (start >= end) throw new SignalboxError('FRAME_INVALID', 'a frame has no payload')
   try {
-    return packr.unpack(bytes)
+    return packr.unpack(bytes, { start, end })
   } catch (error) {
     throw new SignalboxError('FRAME_INVALID', 'a frame has a payload that does not decode', { cause: error })
   }
@@ -46,38 +52,40 @@ export function decodePayload(bytes: Uint8Array): unknown {
 
 /** @throws SignalboxError FRAME_INVALID for a payload that msgpack has no form for, or that no receiver would take */
 export function encodeFrame(frame: Frame): Buffer {
-  const payload = pack(frame.payload)
-  if (payload.length > FRAME - FRAME_HEADER) {
-    throw new SignalboxError('FRAME_INVALID', `a message of ${payload.length} bytes is too large for a frame`)
+  // The packer leaves room in front of the payload.
+  const bytes = pack(frame.payload, RESERVE_START_SPACE | FRAME_HEADER)
+  if (bytes.length > FRAME) {
+    throw new SignalboxError('FRAME_INVALID', `a message of ${bytes.length - FRAME_HEADER} bytes is too large for a frame`)
   }
-  const bytes = Buffer.allocUnsafe(FRAME_HEADER + payload.length)
   bytes[0] = FRAME_VERSION
   bytes[1] = FRAME_KINDS[frame.kind]
   bytes.writeUInt16BE(frame.target, 2)
   bytes.writeUInt32BE(frame.correlation, 4)
-  payload.copy(bytes, FRAME_HEADER)
   return bytes
 }
 
-/** @throws SignalboxError FRAME_INVALID for a size, version, kind or payload that is none */
-export function decodeFrame(bytes: Uint8Array): Frame {
-  if (bytes.length < FRAME_HEADER || bytes.length > FRAME) {
-    throw new SignalboxError('FRAME_INVALID', `a frame of ${bytes.length} bytes is out of bounds`)
+/**
+ * @param start Where the frame begins in `bytes`, and before which byte it ends: many come in one piece
+ * @throws SignalboxError FRAME_INVALID for a size, version, kind or payload that is none
+ */
+export function decodeFrame(bytes: Uint8Array, start = 0, end = bytes.length): Frame {
+  const length = end - start
+  if (length < FRAME_HEADER || length > FRAME) {
+    throw new SignalboxError('FRAME_INVALID', `a frame of ${length} bytes is out of bounds`)
   }
-  if (bytes[0] !== FRAME_VERSION) throw new SignalboxError('FRAME_INVALID', `a frame has version ${bytes[0]}`)
-  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const kind = kindOf(view[1] ?? 0)
+  const at = (index: number): number => bytes[start + index] ?? 0
+  if (at(0) !== FRAME_VERSION) throw new SignalboxError('FRAME_INVALID', `a frame has version ${at(0)}`)
   return {
-    kind,
-    target: view.readUInt16BE(2),
-    correlation: view.readUInt32BE(4),
-    payload: decodePayload(view.subarray(FRAME_HEADER)),
+    kind: kindOf(at(1)),
+    target: (at(2) << 8) | at(3),
+    correlation: ((at(4) << 24) | (at(5) << 16) | (at(6) << 8) | at(7)) >>> 0,
+    payload: unpack(bytes, start + FRAME_HEADER, end),
   }
 }
 
-function pack(payload: unknown): Buffer {
+function pack(payload: unknown, options?: number): Buffer {
   try {
-    return packr.pack(payload)
+    return packr.pack(payload, options)
   } catch (error) {
     throw new SignalboxError('FRAME_INVALID', 'a message holds what no frame can carry', { cause: error })
   }

@@ -6,13 +6,14 @@
  * Trade-off: order between frames of one link is kept, so that an answer that was sent before an invalidation also
  * arrives before it; the resolver's generations rely on it for the file source.
  */
-import type { Clock } from '../clock.ts'
+import type { Clock, Timer } from '../clock.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
+import { NOBODY } from './actor.ts'
 import type { LocalRef } from './actor.ts'
 import { joinFrames, splitFrames } from './batch.ts'
 import { decodeFrame, encodeFrame, errorFromWire, errorToWire } from './frame.ts'
-import type { FrameKind } from './frame.ts'
-import type { ActorRef, Message, Reply } from './message.ts'
+import type { Frame, FrameKind } from './frame.ts'
+import type { ActorRef, AnswerOf, Message, Question, Reply } from './message.ts'
 
 /** The numbers under which actors are known across the IPC. Never reused for another actor. */
 export const ADDRESSES = {
@@ -48,8 +49,9 @@ interface Asking {
 interface Open {
   readonly resolve: (answer: unknown) => void
   readonly reject: (error: unknown) => void
-  /** It waits no more: drops timer and listener. */
-  readonly settled: () => void
+  readonly timer: Timer
+  readonly cancel: AbortSignal | undefined
+  onAbort: (() => void) | undefined
 }
 
 export class Link {
@@ -89,16 +91,16 @@ export class Link {
   /** Takes in a batch that the channel delivered. */
   receive(frames: Uint8Array): void {
     try {
-      for (const bytes of splitFrames(frames)) this.#take(bytes)
+      splitFrames(frames, (start, end) => this.#take(frames, start, end))
     } catch (thrown) {
       this.#invalid(thrown)
     }
   }
 
-  #take(bytes: Uint8Array): void {
+  #take(frames: Uint8Array, start: number, end: number): void {
     this.counters.received++
     try {
-      this.#dispatch(bytes)
+      this.#dispatch(decodeFrame(frames, start, end))
     } catch (thrown) {
       this.#invalid(thrown)
     }
@@ -142,13 +144,12 @@ export class Link {
         const late = `actor ${name} did not answer "${question.type}" within ${deadline} ms`
         this.#settle(correlation)?.reject(new SignalboxError('ACTOR_DEADLINE', late))
       })
-      const onAbort = (): void => this.#settle(correlation)?.reject(cancel?.reason)
-      cancel?.addEventListener('abort', onAbort)
-      const settled = (): void => {
-        timer.cancel()
-        cancel?.removeEventListener('abort', onAbort)
+      const open: Open = { resolve: resolve as (answer: unknown) => void, reject, timer, cancel, onAbort: undefined }
+      if (cancel !== undefined) {
+        open.onAbort = () => this.#settle(correlation)?.reject(cancel.reason)
+        cancel.addEventListener('abort', open.onAbort)
       }
-      this.#open.set(correlation, { resolve: resolve as (answer: unknown) => void, reject, settled })
+      this.#open.set(correlation, open)
     })
   }
 
@@ -166,8 +167,7 @@ export class Link {
     this.#options.onInvalid(asSignalboxError(thrown, 'FRAME_INVALID'))
   }
 
-  #dispatch(bytes: Uint8Array): void {
-    const frame = decodeFrame(bytes)
+  #dispatch(frame: Frame): void {
     switch (frame.kind) {
       case 'tell':
       case 'ask': {
@@ -192,27 +192,16 @@ export class Link {
   }
 
   #replyTo(target: number, correlation: number): Reply {
-    let settled = correlation === 0
-    const settle = (kind: 'answer' | 'failure', payload: unknown) => {
-      if (settled) return
-      this.#send(kind, target, correlation, payload)
-      settled = true
-    }
-    const fail = (error: Error) => settle('failure', errorToWire(error))
-    return {
-      get wanted() {
-        return !settled
-      },
-      to: (_question, answer) => {
-        try {
-          settle('answer', answer)
-        } catch (thrown) {
-          // An answer that no frame can carry: the asker is told so rather than left to its deadline.
-          this.#invalid(thrown)
-          fail(asSignalboxError(thrown, 'FRAME_INVALID'))
-        }
-      },
-      fail,
+    return correlation === 0 ? NOBODY : new RemoteReply(this.#answer, target, correlation)
+  }
+
+  readonly #answer = (reply: RemoteReply, kind: 'answer' | 'failure', payload: unknown): void => {
+    try {
+      this.#send(kind, reply.target, reply.correlation, payload)
+    } catch (thrown) {
+      // An answer that no frame can carry: the asker is told so rather than left to its deadline.
+      this.#invalid(thrown)
+      this.#send('failure', reply.target, reply.correlation, errorToWire(asSignalboxError(thrown, 'FRAME_INVALID')))
     }
   }
 
@@ -221,8 +210,35 @@ export class Link {
     const open = this.#open.get(correlation)
     if (open === undefined) return undefined
     this.#open.delete(correlation)
-    open.settled()
+    open.timer.cancel()
+    if (open.onAbort !== undefined) open.cancel?.removeEventListener('abort', open.onAbort)
     return open
+  }
+}
+
+/** Answers a question that came over the link, once. */
+class RemoteReply implements Reply {
+  readonly target: number
+  readonly correlation: number
+  readonly #send: (reply: RemoteReply, kind: 'answer' | 'failure', payload: unknown) => void
+  wanted = true
+
+  constructor(send: (reply: RemoteReply, kind: 'answer' | 'failure', payload: unknown) => void, target: number, correlation: number) {
+    this.#send = send
+    this.target = target
+    this.correlation = correlation
+  }
+
+  to<Q extends Question<unknown>>(_question: Q, answer: AnswerOf<Q>): void {
+    if (!this.wanted) return
+    this.wanted = false
+    this.#send(this, 'answer', answer)
+  }
+
+  fail(error: Error): void {
+    if (!this.wanted) return
+    this.wanted = false
+    this.#send(this, 'failure', errorToWire(error))
   }
 }
 
