@@ -27,6 +27,8 @@ const PATIENCE_MS = 30_000
 export interface FleetOptions {
   /** Name → port of a plain IMAP server; the first is the default one. */
   readonly destinations: Readonly<Record<string, number>>
+  /** Name → port of a plain HTTP server; requests are routed by their credentials. */
+  readonly web?: Readonly<Record<string, number>>
   readonly mapping?: Table
   /** Keys of [mapping.redis]. */
   readonly redis?: Table
@@ -57,15 +59,18 @@ export interface WorkerRoute {
 export class FleetMember {
   readonly name: string
   readonly imap: number
+  /** Its http listener, where the fleet has one. */
+  readonly web: number
   /** Its ways to the source and to the bus. */
   readonly source: TcpProxy
   readonly bus: TcpProxy
   readonly #start: () => Promise<Signalbox>
   box: Signalbox
 
-  constructor(fields: Pick<FleetMember, 'name' | 'imap' | 'source' | 'bus' | 'box'>, start: () => Promise<Signalbox>) {
+  constructor(fields: Pick<FleetMember, 'name' | 'imap' | 'web' | 'source' | 'bus' | 'box'>, start: () => Promise<Signalbox>) {
     this.name = fields.name
     this.imap = fields.imap
+    this.web = fields.web
     this.source = fields.source
     this.bus = fields.bus
     this.box = fields.box
@@ -233,22 +238,31 @@ export class FleetRig implements AsyncDisposable {
     return join(this.directory, name)
   }
 
-  async #member(name: string, more: MemberOptions): Promise<Pick<FleetMember, 'imap' | 'source' | 'bus'> & Record<'start' | 'launch', () => Promise<Signalbox>>> {
-    const [imap = 0, management = 0] = await freePorts(2)
+  async #member(name: string, more: MemberOptions): Promise<Pick<FleetMember, 'imap' | 'web' | 'source' | 'bus'> & Record<'start' | 'launch', () => Promise<Signalbox>>> {
+    const [imap = 0, management = 0, web = 0] = await freePorts(3)
     const port = this.redis?.port ?? 1
     const [source, bus] = await Promise.all([TcpProxy.open({ port }), TcpProxy.open({ port: this.busRedis?.port ?? port })])
-    const { url, mapping, redis, cluster, server, file } = this.#options
+    const { url, mapping, redis, cluster, server, file, web: webServers } = this.#options
     const destinations = more.destinations ?? this.#options.destinations
     const config = {
       server: { threads: 2, shutdown_grace: '1s', log_format: 'json', ...server },
       tls: { certificate: { test: { cert: this.#at('cert.pem'), key: this.#at('key.pem') } } },
-      listener: { imap: { protocol: 'imap', bind: [`127.0.0.1:${imap}`], tls: 'plain' } },
+      listener: {
+        imap: { protocol: 'imap', bind: [`127.0.0.1:${imap}`], tls: 'plain' },
+        ...(webServers === undefined ? {} : { web: { protocol: 'http', bind: [`127.0.0.1:${web}`], tls: 'plain' } }),
+      },
+      ...(webServers === undefined ? {} : { http: { route: [{ match: '/**', extract: { from: 'authorization' } }] } }),
       capabilities: { imap: { allow_plain_auth_without_tls: true } },
       limits: { auth_failure_delay: '10ms' },
       destination: Object.fromEntries(
         Object.entries(destinations).map(([destination, at]) => [
           destination,
-          { host: '127.0.0.1', forwarding: 'none', allow_plaintext_auth: true, protocol: { imap: { port: at, tls: 'plain' } } },
+          {
+            host: '127.0.0.1',
+            forwarding: 'none',
+            allow_plaintext_auth: true,
+            protocol: { imap: { port: at, tls: 'plain' }, ...(webServers === undefined ? {} : { http: { port: webServers[destination], tls: 'plain' } }) },
+          },
         ]),
       ),
       routing: { default_destination: Object.keys(destinations)[0] ?? '' },
@@ -270,7 +284,7 @@ export class FleetRig implements AsyncDisposable {
       config: stringify(config),
       admin: { port: management, token: this.#token, ca: this.#ca, keepAlive: true },
     }
-    return { imap, source, bus, start: () => Signalbox.start(options), launch: () => Signalbox.launch(options) }
+    return { imap, web, source, bus, start: () => Signalbox.start(options), launch: () => Signalbox.launch(options) }
   }
 }
 
