@@ -12,6 +12,7 @@ import { nginxMail } from './subjects/nginx.ts'
 import { perdition } from './subjects/perdition.ts'
 import type { Legs, Proxy, ProxyKind } from './subjects/proxy.ts'
 import { signalbox } from './subjects/signalbox.ts'
+import { warmed } from './warm.ts'
 
 export const LOGIN_FIGURES: Readonly<Record<string, FigureKind>> = {
   cpu: { label: 'CPU per session', unit: 'µs', better: 'less' },
@@ -21,11 +22,6 @@ export const LOGIN_FIGURES: Readonly<Record<string, FigureKind>> = {
   cores: { label: 'cores used', unit: '', better: 'less' },
   wanted: { label: 'cores wanted', unit: '', better: 'less' },
 }
-
-const WARM_SESSIONS = 5_000
-const QUICK_WARM_SESSIONS = 2_500
-/** Those without a compiler may be slow for other reasons: no longer than this. */
-const WARM_MS = 4_000
 
 /** Both musts: within 1.15 of the floor that accepts in the same way. */
 export const LOGIN_MUSTS: readonly Goal[] = [
@@ -81,11 +77,10 @@ export function loginSubject(bench: Bench, stage: Stage, proxy: Proxy, { concurr
     name: proxy.name,
     peer: proxy.peer,
     async warm() {
-      // By sessions, not by time: compilers warm to work done, and a busy machine does less of it.
-      const enough = bench.quick ? QUICK_WARM_SESSIONS : WARM_SESSIONS
-      for (let sessions = 0, start = performance.now(); sessions < enough && performance.now() - start < WARM_MS; ) {
-        sessions += (await stage.measure(proxy, job(bench.roundMs / 2))).outcome.done
-      }
+      await warmed(bench, async () => {
+        const { outcome, cost } = await stage.measure(proxy, job(bench.roundMs))
+        return cost.cpuSeconds / outcome.done
+      })
     },
     async round() {
       const { outcome, cost } = await stage.measure(proxy, job(bench.roundMs))

@@ -7,11 +7,9 @@ import { haproxy } from '../subjects/haproxy.ts'
 import { nginxHttp } from '../subjects/nginx.ts'
 import type { Proxy, ProxyKind } from '../subjects/proxy.ts'
 import { signalbox } from '../subjects/signalbox.ts'
+import { warmed } from '../warm.ts'
 
 const CONCURRENCY = 64
-const WARM_REQUESTS = 30_000
-const QUICK_WARM_REQUESTS = 10_000
-const WARM_MS = 4_000
 const KINDS: readonly ProxyKind[] = [httpFloor, signalbox('kernel', 'Signalbox'), nginxHttp, haproxy]
 
 async function run(bench: Bench): Promise<void> {
@@ -33,8 +31,10 @@ function requests(bench: Bench, stage: Stage, proxy: Proxy): Subject {
     name: proxy.name,
     peer: proxy.peer,
     async warm() {
-      const enough = bench.quick ? QUICK_WARM_REQUESTS : WARM_REQUESTS
-      for (let done = 0, start = performance.now(); done < enough && performance.now() - start < WARM_MS; ) done += (await stage.measure(proxy, job)).outcome.done
+      await warmed(bench, async () => {
+        const { outcome, cost } = await stage.measure(proxy, job)
+        return cost.cpuSeconds / outcome.done
+      })
     },
     async round() {
       const { outcome, cost } = await stage.measure(proxy, job)
