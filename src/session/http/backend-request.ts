@@ -161,8 +161,10 @@ export class BackendRequest {
 
   #failed(error: Error & { code?: string }): void {
     const { pending, target } = this.#options
-    // Who reads the answer hears of it there; one that ends with its connection would else pass for whole.
-    if (this.#response !== undefined) return void this.#response.destroy(error)
+    // Who reads the answer hears of it there; one that ends with its connection would else pass for whole. One that is
+    // complete stays so, whatever came behind it.
+    if (this.#response?.complete === false) this.#response.destroy(error)
+    if (this.#response !== undefined) return
     if (this.#settle === undefined) return
     if (error instanceof SignalboxError) return this.#settle.reject(error)
     const { reusedSocket } = this.#request

@@ -50,6 +50,8 @@ export class Reply {
   async relay(pending: PendingRequest, response: IncomingMessage): Promise<void> {
     const { client, halt, head, services, traffic } = pending
     const { statusCode: status = 502, statusMessage: message = '' } = response
+    // It broke off before anybody listened, together with its head.
+    if (response.errored !== null) throw new SignalboxError('BACKEND_CLOSED', response.errored.message, { cause: response.errored })
     if (members(response.rawHeaders, 'content-type').some((type) => type.startsWith('text/event-stream'))) traffic.watch(services.server.bridgeIdle)
     const bodiless = head.method === 'HEAD' || status === 204 || status === 304
     const sink = this.#begin({ status, message, fields: responseFields(response.rawHeaders, status), bodiless }, this.#unread(pending))
