@@ -111,15 +111,10 @@ const NOT_PROVEN: Readonly<Record<string, string>> = {
   CUTOVER_HOLD_SECONDS: 'a default: how long a cutover holds when nobody says',
   CUTOVER_LEASE_MARGIN_MS: 'the lease of a cutover outlives its longest way',
   REDACTIONS_REMEMBERED: 'a table of the library lru-cache, which has this size as its option',
-  HTTP_BACKEND_IDLE_MS: 'comes with the HTTP leg',
-  HTTP_BACKENDS_IDLE: 'comes with the HTTP leg',
-  HTTP_PIPELINED: 'comes with the HTTP leg',
   HTTP2_STREAMS: 'comes with the HTTP leg',
   HTTP2_SESSION_MIB: 'comes with the HTTP leg',
-  HTTP_LINGER_MS: 'comes with the HTTP leg',
   HTTP2_STREAM_WINDOW: 'as what an HTTP/2 client may send before somebody reads it',
   HTTP2_SESSION_WINDOW: 'as HTTP2_STREAM_WINDOW',
-  HTTP_KEEPALIVE_MARGIN_MS: 'a request just behind the advertised end is still served',
 }
 
 const text = (file: string): Promise<string> => readFile(new URL(`${file}.test.ts`, import.meta.url), 'utf8')

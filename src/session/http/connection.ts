@@ -56,6 +56,8 @@ export class HttpConnection implements SessionHandle, Reported {
   #requests = 0
   /** HTTP/1.1: those that wait for the one before them. */
   #waiting: (() => void)[] = []
+  /** HTTP/1.1: one more came, which is not taken, and neither is what comes behind it. */
+  #overfull = false
   /** HTTP/1.1: the one under way. */
   #current: Exchange | undefined
   /** No further request is taken: the last answer said so, or what came was no request. */
@@ -189,7 +191,11 @@ export class HttpConnection implements SessionHandle, Reported {
 
   /** From the HTTP/1.1 server. */
   requested(request: IncomingMessage, response: ServerResponse): void {
-    if (this.#over || this.#waiting.length >= HTTP_PIPELINED) return
+    if (this.#over || this.#overfull) return
+    if (this.#waiting.length >= HTTP_PIPELINED) {
+      this.#overfull = true
+      return
+    }
     const client = new Http1Client(request, response)
     if (this.#exchanges === 0) this.#begin(client)
     else this.#waiting.push(() => this.#begin(client))
@@ -215,7 +221,7 @@ export class HttpConnection implements SessionHandle, Reported {
       services,
       rules,
       pools: { shared, own: this.#own },
-      last: () => draining() || number >= services.http.maxKeepaliveRequests || this.#waiting.length >= HTTP_PIPELINED,
+      last: () => draining() || number >= services.http.maxKeepaliveRequests || (this.#overfull && this.#waiting.length === 0),
       answered: () => this.#occupant?.leave(),
       closing: () => {
         if (this.#http2 === undefined) this.#stop()
