@@ -9,6 +9,7 @@
  * That end is not thrown into the sender's stack, where a link or a session would take it for a failure of its own
  * and live on beside an actor without a state: the actor stops and `fatal` is told.
  */
+import type { CancelSignal } from '../cancel.ts'
 import type { Clock, Timer } from '../clock.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
 import { MAILBOX } from '../limits.ts'
@@ -104,7 +105,7 @@ class Running<M extends Message> implements RunningActor<M>, LocalRef<M> {
   ask<T extends M['type']>(
     question: OfType<M, T> & { readonly type: T },
     deadline: number,
-    cancel?: AbortSignal,
+    cancel?: CancelSignal,
   ): Promise<AnswerOf<OfType<M, T>>> {
     const { promise, resolve, reject } = Promise.withResolvers<AnswerOf<OfType<M, T>>>()
     const reply = new PendingReply({
@@ -189,7 +190,7 @@ interface Asking {
   /** Who did not answer what, if it passes. */
   readonly name: string
   readonly question: string
-  readonly cancel: AbortSignal | undefined
+  readonly cancel: CancelSignal | undefined
 }
 
 /** A reply that settles a promise once, within its deadline and while the asker wants it. */

@@ -6,6 +6,7 @@
  * Trade-off: order between frames of one link is kept, so that an answer that was sent before an invalidation also
  * arrives before it; the resolver's generations rely on it for the file source.
  */
+import type { CancelSignal } from '../cancel.ts'
 import type { Clock, Timer } from '../clock.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
 import { NOBODY } from './actor.ts'
@@ -42,7 +43,7 @@ interface Asking {
   readonly question: Message
   /** Milliseconds. */
   readonly deadline: number
-  readonly cancel: AbortSignal | undefined
+  readonly cancel: CancelSignal | undefined
 }
 
 /** A question that waits for its answer. */
@@ -50,7 +51,7 @@ interface Open {
   readonly resolve: (answer: unknown) => void
   readonly reject: (error: unknown) => void
   readonly timer: Timer
-  readonly cancel: AbortSignal | undefined
+  readonly cancel: CancelSignal | undefined
   onAbort: (() => void) | undefined
 }
 

@@ -2,6 +2,7 @@
  * The vocabulary of the actors. An actor's messages are a union of small types told apart by `type`; a message that
  * wants an answer is a Question, which carries the type of its answer and nothing else at run time.
  */
+import type { CancelSignal } from '../cancel.ts'
 
 export interface Message {
   readonly type: string
@@ -33,7 +34,7 @@ export interface ActorRef<M extends Message> {
   ask<T extends M['type']>(
     question: OfType<M, T> & { readonly type: T },
     deadline: number,
-    cancel?: AbortSignal,
+    cancel?: CancelSignal,
   ): Promise<AnswerOf<OfType<M, T>>>
 }
 

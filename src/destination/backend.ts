@@ -2,6 +2,7 @@
  * A backend as the session sees it: dialled, encrypted, announced, ready for one replay, then handed over as a socket.
  */
 import type { Socket } from 'node:net'
+import type { CancelSignal } from '../cancel.ts'
 import type { DestinationConfig, LegConfig } from '../config/config.ts'
 import type { SignalboxError } from '../errors.ts'
 import type { ClientAnnouncement, DialogueFacts, Login, Protocol, Refusal, RequestProtocol } from '../protocol/protocol.ts'
@@ -50,5 +51,5 @@ export interface Dialer {
    * Connects, encrypts, reads the greeting, within one deadline (server.backend_timeout) and with retries
    * (server.backend_connect_retries, 200 ms apart with jitter). `cancel` aborts: the promise then rejects with its reason.
    */
-  dial(request: DialRequest, cancel: AbortSignal): Promise<Backend>
+  dial(request: DialRequest, cancel: CancelSignal): Promise<Backend>
 }

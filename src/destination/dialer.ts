@@ -7,6 +7,7 @@
  * when the replay is decided (where requests are routed, their first answer decides, and whoever sends them reports it). Dials that the client's departure or a kick cut short say nothing about a destination and
  * are not reported, nor are those that were never made (BACKEND_PLAINTEXT, BACKEND_LOOP) or failed for a defect of our own.
  */
+import type { CancelSignal } from '../cancel.ts'
 import type { Clock } from '../clock.ts'
 import type { DestinationConfig, ServerConfig } from '../config/config.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
@@ -81,8 +82,8 @@ export class BackendDialer implements Dialer {
     this.#server = server
   }
 
-  async dial(request: DialRequest, cancel: AbortSignal): Promise<Backend> {
-    cancel.throwIfAborted()
+  async dial(request: DialRequest, cancel: CancelSignal): Promise<Backend> {
+    if (cancel.aborted) throw cancel.reason
     refusePlaintext(request)
     const { backendTimeout } = this.#server
     const deadline = this.#clock.now() + backendTimeout

@@ -4,6 +4,7 @@
  * finds it first. It owns the socket until it is done.
  */
 import type { Socket } from 'node:net'
+import type { CancelSignal } from '../cancel.ts'
 import type { Clock } from '../clock.ts'
 import { SignalboxError } from '../errors.ts'
 import { PROXY_HEADER_WAIT_MS } from '../limits.ts'
@@ -17,7 +18,7 @@ export interface InboundHeaderOptions {
   readonly clientFirst: boolean
   readonly clock: Clock
   /** The deadline, and whoever ends the session. */
-  readonly cancel: AbortSignal
+  readonly cancel: CancelSignal
 }
 
 /**

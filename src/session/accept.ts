@@ -9,6 +9,7 @@
  */
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
+import type { CancelSignal } from '../cancel.ts'
 import type { Clock } from '../clock.ts'
 import type { ListenerConfig } from '../config/config.ts'
 import { SignalboxError } from '../errors.ts'
@@ -25,7 +26,7 @@ export interface AcceptOptions {
   readonly listener: ListenerConfig
   readonly clock: Clock
   /** Aborted at the deadline, and by whoever ends the session. */
-  readonly cancel: AbortController
+  readonly cancel: { readonly signal: CancelSignal; abort(reason: SignalboxError): void }
 }
 
 /** Whether there is anything to do before the dialogue. */

@@ -3,6 +3,7 @@
  * the replay. It owns the backend's connection until the session takes the sockets, and gives the places back when the
  * connection is dropped.
  */
+import type { CancelSignal } from '../cancel.ts'
 import type { DestinationConfig, LegConfig } from '../config/config.ts'
 import type { Backend, ReplayOutcome } from '../destination/backend.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
@@ -25,12 +26,12 @@ export class BackendLeg {
   readonly #profile: SessionProfile
   readonly #session: string
   /** Aborted when the session ends. */
-  readonly #cancel: AbortSignal
+  readonly #cancel: CancelSignal
   #backend: Backend | undefined
   /** To be given back with the backend's connection. */
   #places: Place[] = []
 
-  constructor(services: SessionServices, profile: SessionProfile, session: string, cancel: AbortSignal) {
+  constructor(services: SessionServices, profile: SessionProfile, session: string, cancel: CancelSignal) {
     this.#services = services
     this.#profile = profile
     this.#session = session

@@ -11,6 +11,7 @@
  * the dialogue's buffer (the dialogue sees to it) as well as those still in the socket's.
  */
 import type { Socket } from 'node:net'
+import type { CancelSignal } from '../cancel.ts'
 import type { Clock, Timer } from '../clock.ts'
 import { SignalboxError } from '../errors.ts'
 import type { Login, Preauth, PreauthFactory, PreauthPort, Refusal } from '../protocol/protocol.ts'
@@ -27,7 +28,7 @@ export interface ClientLegOptions {
   readonly factory: PreauthFactory
   readonly tls: InboundTls
   readonly clock: Clock
-  readonly cancel: AbortSignal
+  readonly cancel: CancelSignal
   /** listener.preauth_timeout, milliseconds: to a complete login command, each time it is the client's turn. */
   readonly timeout: number
   /** What the accept stage has used up of the first of them. */

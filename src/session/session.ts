@@ -5,6 +5,7 @@
  *
  * A session ends in one way: `#close`, once. `end` (kick, shutdown) works in every stage.
  */
+import { Cancel } from '../cancel.ts'
 import type { DestinationConfig, Mechanism } from '../config/config.ts'
 import type { Backend } from '../destination/backend.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
@@ -55,7 +56,7 @@ export class Session implements SessionHandle {
   /** As the accept stage left it. */
   #connection: AcceptedConnection
   readonly #services: SessionServices
-  readonly #cancel = new AbortController()
+  readonly #cancel = new Cancel()
   readonly #began: number
   /** The stage it is in, and since when. */
   #stage: Stage | 'bridge' = 'preauth'
@@ -79,7 +80,7 @@ export class Session implements SessionHandle {
     this.#connection = connection
     this.profile = profile
     this.#services = services
-    this.#backend = new BackendLeg(services, profile, connection.id, this.#cancel.signal)
+    this.#backend = new BackendLeg(services, profile, connection.id, this.#cancel)
     this.#began = services.clock.now()
     this.#entered = this.#began
   }
@@ -191,7 +192,7 @@ export class Session implements SessionHandle {
         this.#connection = await encrypted(this.#connection, { ...options, tls })
       })
     }
-    if (this.#cancel.signal.aborted) this.#connection.socket.destroy()
+    if (this.#cancel.aborted) this.#connection.socket.destroy()
     this.#throwIfEnded()
   }
 
@@ -207,7 +208,7 @@ export class Session implements SessionHandle {
       factory,
       tls,
       clock,
-      cancel: this.#cancel.signal,
+      cancel: this.#cancel,
       timeout: listener.preauthTimeout,
       spent: clock.now() - this.#began,
       penalty: () => penalty(clientAddress),
@@ -306,7 +307,7 @@ export class Session implements SessionHandle {
     const cached = resolver.cached(this.#account, now)
     if (cached !== undefined) return cached
     // The resolver has deadlines of its own for lookups; this one is for a login that is held back.
-    const route = await resolverRef.ask({ type: 'resolve', identifier: this.#account }, HOLD_MS + 30_000, this.#cancel.signal)
+    const route = await resolverRef.ask({ type: 'resolve', identifier: this.#account }, HOLD_MS + 30_000, this.#cancel)
     this.#throwIfEnded()
     if (route.kind === 'unavailable') throw route.error
     return route
@@ -352,7 +353,7 @@ export class Session implements SessionHandle {
       return { over }
     } catch (thrown) {
       this.#backend.drop()
-      if (this.#cancel.signal.aborted) socket.destroy()
+      if (this.#cancel.aborted) socket.destroy()
       this.#throwIfEnded()
       const error = asSignalboxError(thrown)
       this.#services.report.unavailable(this, this.#facts(attempt), error)
@@ -410,7 +411,7 @@ export class Session implements SessionHandle {
   }
 
   #throwIfEnded(): void {
-    if (this.#cancel.signal.aborted) throw asSignalboxError(this.#cancel.signal.reason)
+    if (this.#cancel.aborted) throw asSignalboxError(this.#cancel.reason)
   }
 
   /** An operator has closed it meanwhile: who comes in now would be missed by the drain that goes with it. */

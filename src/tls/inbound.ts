@@ -1,6 +1,7 @@
 /** TLS towards clients: certificates by SNI, session tickets, protocol policy. One object per worker. */
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import type { CancelSignal } from '../cancel.ts'
 import type { CertificateConfig, TlsConfig } from '../config/config.ts'
 import type { KeyPair } from './certificates.ts'
 
@@ -11,7 +12,7 @@ export interface InboundTls {
    * reason; the socket is destroyed then. Applies no deadline of its own. `alpn`: the protocols to choose from (RFC 7301),
    * the most wanted first; a client that offers others alone is refused.
    */
-  accept(socket: Socket, cancel: AbortSignal, alpn?: readonly string[]): Promise<TLSSocket>
+  accept(socket: Socket, cancel: CancelSignal, alpn?: readonly string[]): Promise<TLSSocket>
 }
 
 /** The same, for whoever owns it. Handshakes that have begun and sessions that live keep what they began with. */

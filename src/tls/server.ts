@@ -9,6 +9,7 @@
 import type { Socket } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import { TLSSocket, type SecureContextOptions, type TLSSocketOptions } from 'node:tls'
+import type { CancelSignal } from '../cancel.ts'
 import type { CertificateConfig, TlsConfig } from '../config/config.ts'
 import { impossible, SignalboxError } from '../errors.ts'
 import { CertificateTable, type KeyPair } from './certificates.ts'
@@ -76,7 +77,7 @@ function optionsFor(table: CertificateTable, policy: SecureContextOptions) {
   return { table, policy, options }
 }
 
-function accept(socket: Socket, options: TLSSocketOptions, cancel: AbortSignal): Promise<TLSSocket> {
+function accept(socket: Socket, options: TLSSocketOptions, cancel: CancelSignal): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     if (cancel.aborted) {
       socket.destroy()

@@ -213,7 +213,7 @@ describe('a connection that cannot be passed through', () => {
     const dialer = {
       dial: (_request: unknown, cancel: AbortSignal) => {
         cancelled = cancel
-        cancel.addEventListener('abort', () => reject(cancel.reason as Error))
+        cancel.addEventListener('abort', () => reject(cancel.reason))
         return promise
       },
     }
@@ -231,7 +231,7 @@ describe('a connection that cannot be passed through', () => {
       dial: (_request, cancel) =>
         new Promise((_resolve, fail) => {
           dialled = true
-          cancel.addEventListener('abort', () => fail(cancel.reason as Error))
+          cancel.addEventListener('abort', () => fail(cancel.reason))
         }),
     }
     const waiting = await through({ port: 1, services: { dialer } })

@@ -131,7 +131,7 @@ test('a connection in the middle of its TLS handshake goes without a word', asyn
           begun = true
           cancel.addEventListener('abort', () => {
             socket.destroy()
-            reject(cancel.reason as Error)
+            reject(cancel.reason)
           })
         }),
     },

@@ -5,6 +5,7 @@
  * The client says `LOGIN name password`, `STARTTLS`, `QUIT`; it is told OK (the backend's words), NO, LATER, ASK, BYE.
  */
 import { spawn } from '../../src/actor/actor.ts'
+import type { CancelSignal } from '../../src/cancel.ts'
 import type { ListenerConfig, ServerConfig } from '../../src/config/config.ts'
 import type { Backend, DialRequest, ReplayOutcome } from '../../src/destination/backend.ts'
 import { SignalboxError } from '../../src/errors.ts'
@@ -206,7 +207,7 @@ export class FakeBackend implements Backend {
 
 export interface OpenDial {
   readonly request: DialRequest
-  readonly cancel: AbortSignal
+  readonly cancel: CancelSignal
   succeed(): Promise<FakeBackend>
   fail(error: SignalboxError): void
 }
@@ -279,7 +280,7 @@ export async function sessionRig(options: RigOptions = {}): Promise<SessionRig> 
     dialer: {
       dial: (request, cancel) =>
         new Promise((resolve, reject) => {
-          cancel.addEventListener('abort', () => reject(cancel.reason as Error))
+          cancel.addEventListener('abort', () => reject(cancel.reason))
           dials.push({
             request,
             cancel,
