@@ -2,13 +2,15 @@
 import { systemClock } from '../../src/clock.ts'
 import type { AdminAnswer } from '../support/signalbox.ts'
 import type { ChaosFleet, Member } from './fleet.ts'
-import type { Judge } from './judge.ts'
+import type { Begun, Judge } from './judge.ts'
 import type { Random } from './random.ts'
 
 const LANES = 3
 const REST_MS = 60
-/** What docs/management.md says of these: nothing was written. */
-const NOTHING_DONE: readonly unknown[] = ['SOURCE_UNAVAILABLE', 'SOURCE_WRITE', 'SOURCE_CONFLICT', 'CUTOVER_UNDER_WAY', 'DRAINING']
+/** What an act that was answered may still do to a login under way. */
+const MOMENT_MS = 1_000
+/** What docs/management.md says of these: nothing was written, unless the sentence says that it may have been. */
+const NOTHING_DONE: readonly unknown[] = ['SOURCE_WRITE', 'SOURCE_CONFLICT', 'CUTOVER_UNDER_WAY', 'DRAINING']
 
 export class Operators {
   readonly done = { put: 0, delete: 0, cutover: 0, kick: 0, invalidate: 0, failed: 0 }
@@ -74,9 +76,9 @@ export class Operators {
     if (what > 90) {
       const kicked = what > 95
       this.done[kicked ? 'kick' : 'invalidate']++
-      const cause = kicked ? this.#kicks(account) : undefined
+      const cause = kicked ? this.#kicks(account) : this.#judge.begin(['busy'], () => true)
       await asked(kicked ? member.box.admin.kick(account) : member.box.admin.request('POST', '/cache/invalidate'))
-      cause?.over()
+      cause.over(MOMENT_MS)
       return
     }
     if (!this.#judge.free(account)) return
@@ -97,20 +99,20 @@ export class Operators {
           ? member.box.admin.delete(account)
           : member.box.admin.request('POST', '/accounts/cutover', { identifier: account, destination: value ?? '', hold: '5' }),
     )
-    cause?.over()
+    cause?.over(MOMENT_MS)
     const status = answer?.status
     this.#judge.told(account, `${kind} ${value ?? '-'} by ${member.name}: ${status ?? 'no answer'} ${answer?.body ?? ''}`)
     const peers = answer === undefined ? [] : confirming(answer)
     // A cutover has no list of peers: its 200 says that all have obeyed.
     if (status === 200) change.acknowledged(kind === 'cutover' ? this.#fleet.members.map(({ name }) => name) : [member.name, ...peers])
     else if (status === 504) change.acknowledged(peers)
-    change.over(status === 200 || status === 504 ? 'done' : NOTHING_DONE.includes(codeOf(answer)) ? 'nothing' : 'unknown')
+    change.over(status === 200 || status === 504 ? 'done' : NOTHING_DONE.includes(codeOf(answer)) && answer?.body.includes('may have been') !== true ? 'nothing' : 'unknown')
     if (status !== 200) return undefined
     return kind === 'cutover' || peers.length === this.#fleet.members.length - 1 ? 'all' : 'some'
   }
 
   /** An operator ends its sessions, in whatever stage. */
-  #kicks(account: string): { over(): void } {
+  #kicks(account: string): Begun {
     return this.#judge.begin(['cut', 'ended', 'busy'], (trip) => trip.account === account)
   }
 

@@ -22,7 +22,10 @@ const FAULTS_AT_ONCE = 2
 const PATIENCE_MS = 20_000
 const CALM_MS = 60_000
 
-/** What can be done wrong on purpose, unknown to the judge; the run must fail. */
+/** The first round in which something is done wrong on purpose: one without it shows that nothing else was. */
+const SEEDED_ROUND = 2
+
+/** What can be done wrong on purpose, unknown to the judge; the run must fail, and not before. */
 export const SEEDED = ['route', 'byte', 'silence', 'cut'] as const
 export type Seeded = (typeof SEEDED)[number]
 
@@ -63,15 +66,15 @@ export async function chaos({ minutes, seed, source, disk, seeded, say = () => {
   try {
     do {
       rounds++
-      const wrong = seeded === undefined ? undefined : sabotage(seeded, scene)
-      await round(scene, Math.min(ROUND_MS, Math.max(2_000, end - systemClock.now())), minutes >= 2, (name, what) => {
+      const wrong = seeded === undefined || rounds < SEEDED_ROUND ? undefined : sabotage(seeded, scene)
+      await round(scene, Math.min(ROUND_MS, Math.max(1_000, end - systemClock.now())), minutes >= 2, (name, what) => {
         faults[name] = (faults[name] ?? 0) + 1
         say(`round ${rounds}: ${what}`)
       })
       await wrong
       await calm(scene)
       say(`round ${rounds}: all is well; ${JSON.stringify(judge.tally)}`)
-    } while (systemClock.now() < end && judge.violated === 0)
+    } while ((systemClock.now() < end || (seeded !== undefined && rounds < SEEDED_ROUND)) && judge.violated === 0)
   } catch (error) {
     judge.violation(`${String(error)}\n${fleet.members.map(({ name, box }) => `${name} said at last:\n${box.lines.slice(-12).map(({ text }) => text).join('\n')}\n${box.errors}`).join('\n')}`)
   } finally {

@@ -31,9 +31,18 @@ export interface Cause {
 
 /** After the end of a fault: what was held back still comes, servers are tried again with pauses (RECONNECT_MAX_MS). */
 const AFTERMATH_MS = 10_000
+/** By when a change that was answered, or written by hand, has reached who is about to log in. */
+const MOVED_MS = 1_000
 /** What the log said of the account goes with a violation. */
 const LINES_AROUND = 150
+const EVERYDAY: readonly unknown[] = ['login', 'login_unavailable', 'session_closed', 'passed_through', 'audit']
 const STORY_LINES = 12
+
+/** A fault that has begun. */
+export interface Begun {
+  /** @param aftermath milliseconds for which it still explains something */
+  over(aftermath?: number): void
+}
 
 export class Judge {
   readonly tally: Record<Visit['outcome'] | 'bytes', number> = { served: 0, cut: 0, busy: 0, ended: 0, absent: 0, bytes: 0 }
@@ -51,6 +60,8 @@ export class Judge {
   /** Accounts that somebody changes, or whose last change has an unknown outcome. */
   readonly #taken = new Set<string>()
   readonly #loose = new Set<string>()
+  /** Until when a change of an account may overtake a login. */
+  readonly #changed = new Map<string, number>()
   readonly #stories = new Map<string, string[]>()
   #causes: Cause[] = []
 
@@ -82,10 +93,10 @@ export class Judge {
   }
 
   /** A fault begins; `over` says when it ends. */
-  begin(effects: readonly Excuse[], covers: Cause['covers']): { over(): void } {
+  begin(effects: readonly Excuse[], covers: Cause['covers']): Begun {
     const cause: Cause = { effects, covers, from: systemClock.now(), to: Number.POSITIVE_INFINITY }
     this.#causes.push(cause)
-    return { over: () => void (cause.to = systemClock.now() + AFTERMATH_MS) }
+    return { over: (aftermath = AFTERMATH_MS) => void (cause.to = systemClock.now() + aftermath) }
   }
 
   /** All faults are over and all is well: what happens from now on has no excuse. */
@@ -138,6 +149,7 @@ export class Judge {
         for (const name of names) this.#ledger.acknowledged(name, account, version)
       },
       over: (outcome) => {
+        this.#changed.set(account, systemClock.now() + MOVED_MS)
         this.#taken.delete(account)
         if (outcome === 'done') this.confirmed++
         else if (outcome === 'nothing') this.#ledger.committed(account, before, undefined, systemClock.now())
@@ -151,7 +163,11 @@ export class Judge {
 
   /** Somebody emptied the store. */
   emptied(): void {
-    for (const account of this.#accounts) this.#ledger.committed(account, undefined, undefined, systemClock.now())
+    for (const account of this.#accounts) {
+      this.told(account, 'the store was emptied')
+      this.#ledger.committed(account, undefined, undefined, systemClock.now())
+      this.#changed.set(account, systemClock.now() + MOVED_MS)
+    }
   }
 
   /** What the store holds in a calm: unknown outcomes become known, and known ones must be there. */
@@ -165,7 +181,7 @@ export class Judge {
   #explain(outcome: Effect, trip: Trip, destination: string | undefined, { began, version }: { began: number; version: number }): void {
     const now = systemClock.now()
     // Who logs in while the account moves may be asked to come again.
-    if (outcome === 'busy' && this.#ledger.latest(trip.account) > version) return
+    if (outcome === 'busy' && (this.#ledger.latest(trip.account) > version || (this.#changed.get(trip.account) ?? 0) >= began)) return
     // Before an answer nobody knows which server it would have been.
     const moved = outcome === 'cut' && destination !== (this.#ledger.value(trip.account) ?? DEFAULT)
     const explains = (cause: Cause): boolean => cause.from <= now && cause.to >= began && ((moved && cause.effects.includes('moved')) || (cause.effects.includes(outcome) && cause.covers(trip, destination)))
@@ -175,8 +191,9 @@ export class Judge {
     const when = new Date(systemClock.wall() - (now - began)).toISOString()
     const what = `${trip.member.name}, ${trip.door.protocol} ${trip.door.tls}, ${trip.account}, from ${when}: ${outcome}${destination === undefined ? '' : ` on ${destination}`} without a fault that explains it`
     this.#violations.push(() => {
-      const said = box.lines.slice(Math.max(0, from - LINES_AROUND), from + LINES_AROUND).filter(({ account, client }) => account === trip.account && client !== undefined)
-      return [what, ...said.map(({ text }) => `  ${text}`)].join('\n')
+      const near = box.lines.slice(Math.max(0, from - LINES_AROUND), from + LINES_AROUND)
+      const said = near.filter(({ account, event }) => account === trip.account || !EVERYDAY.includes(event))
+      return [what, ...said.map(({ text }) => `  ${text}`), ...(this.#stories.get(trip.account) ?? [])].join('\n')
     })
   }
 }

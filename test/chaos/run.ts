@@ -33,7 +33,7 @@ async function main(): Promise<number> {
   }
   const seed = values.seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(values.seed)
   say(`seed ${seed}, ${values.minutes} minutes, source ${source}${seeded === undefined ? '' : `, with a violation on purpose: ${seeded}`}`)
-  const report = await chaos({ minutes: Number(values.minutes), seed, source, disk, seeded, say })
+  const report = await chaos({ minutes: Number(values.minutes), seed, source, disk, seeded, say: (line) => say(`${new Date().toISOString().slice(11, 23)} ${line}`) })
   const list = (counts: Readonly<Record<string, number>>): string => Object.entries(counts).map(([what, count]) => `${count} ${what}`).join(', ')
   say(`done: ${report.rounds} rounds; faults: ${list(report.faults)}; operations: ${list(report.operations)}`)
   say(`seen: visits: ${list(report.visits)}; ${report.judged} destinations judged; ${report.confirmed} changes confirmed, of ${report.unknown} nobody knew the outcome until the calm`)
