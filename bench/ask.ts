@@ -13,6 +13,7 @@ import type { QuestionResult } from './result.ts'
 export interface Asked {
   readonly name: string
   readonly quick: boolean
+  readonly peers: boolean
   readonly rounds: number
   readonly proxyArguments: readonly string[]
 }
@@ -32,6 +33,7 @@ const QUICK_ROUND_MS = 500
 
 class Asking implements Bench {
   readonly quick: boolean
+  readonly peers: boolean
   readonly rounds: number
   readonly roundMs: number
   readonly cores = availableParallelism()
@@ -42,8 +44,9 @@ class Asking implements Bench {
   readonly notes: string[] = []
   readonly resources: AsyncDisposable[] = []
 
-  constructor({ quick, rounds, proxyArguments }: Asked, directory: string) {
+  constructor({ quick, peers, rounds, proxyArguments }: Asked, directory: string) {
     this.quick = quick
+    this.peers = peers
     this.rounds = rounds
     this.roundMs = quick ? QUICK_ROUND_MS : ROUND_MS
     this.directory = directory

@@ -13,11 +13,13 @@ import { perdition } from './subjects/perdition.ts'
 import type { Legs, ProxyKind } from './subjects/proxy.ts'
 import { signalbox } from './subjects/signalbox.ts'
 
-const SESSIONS = 2_000
-const QUICK_SESSIONS = 1_000
+const SESSIONS = 4_000
+const QUICK_SESSIONS = 1_600
 /** Of one that starts a process per session: enough to divide by. */
 const PROCESSES = 200
 const OPENING = 64
+/** A quarter as many are held before one looks. */
+const FIRST = 4
 /** Memory is steadier than time. */
 const ROUNDS = 2
 const WARM_MS = 1_000
@@ -26,10 +28,10 @@ const SETTLE_MS = 1_000
 
 export const IDLE_FIGURES: Readonly<Record<string, FigureKind>> = {
   memory: { label: 'memory per idle session', unit: 'KB', better: 'less' },
-  before: { label: 'memory before', unit: 'MB', better: 'less' },
+  atRest: { label: 'memory without sessions', unit: 'MB', better: 'less' },
 }
 
-export const IDLE_METHOD = `PSS over all processes before and after ${SESSIONS.toLocaleString('en-US')} logins that are kept (quick: ${QUICK_SESSIONS.toLocaleString('en-US')}; perdition: ${PROCESSES}), each time with proxies that were started for it and have served logins for a second. What the kernel keeps for sockets is in nobody's figure.`
+export const IDLE_METHOD = `PSS over all processes before and after ${SESSIONS.toLocaleString('en-US')} logins that are kept (quick: ${QUICK_SESSIONS.toLocaleString('en-US')}; perdition: ${PROCESSES}), each time with a proxy that was started for it, has served logins for a second and holds a quarter as many sessions already. What the kernel keeps for sockets is in nobody's figure.`
 
 export function idleGoals(most: number): readonly Goal[] {
   return [{ kind: 'goal', subject: 'Signalbox', figure: 'memory', most }]
@@ -40,7 +42,7 @@ const KINDS: readonly ProxyKind[] = [floor('kernel'), signalbox('kernel', 'Signa
 export async function compareIdle(bench: Bench, legs: Legs): Promise<void> {
   const stage = await Stage.open(bench, { legs })
   // A quick run leaves the peers out: each round starts everybody anew.
-  const kinds = bench.quick ? KINDS.filter(({ peer }) => peer !== true) : KINDS
+  const kinds = bench.quick || !bench.peers ? KINDS.filter(({ peer }) => peer !== true) : KINDS
   await bench.compare(kinds.map((kind) => idleSubject(bench, stage, kind)), { rounds: Math.min(bench.quick ? 1 : ROUNDS, bench.rounds) })
 }
 
@@ -55,11 +57,15 @@ function idleSubject(bench: Bench, stage: Stage, kind: ProxyKind): Subject {
         const target = stage.target(proxy.port)
         await stage.measure(proxy, { type: 'login', target, concurrency: OPENING, ms: WARM_MS })
         await settle()
+        const atRest = treePss([proxy.pid])
+        // What grows once (heaps, pools, compiled code) has grown with the first of them.
+        await stage.measure(proxy, { type: 'hold', target, concurrency: OPENING, sessions: sessions / FIRST })
+        await settle()
         const before = treePss([proxy.pid])
         await stage.measure(proxy, { type: 'hold', target, concurrency: OPENING, sessions })
         await settle()
         const after = treePss([proxy.pid])
-        return { memory: (after - before) / sessions, before: before / 1_024 }
+        return { memory: (after - before) / sessions, atRest: atRest / 1_024 }
       } finally {
         await stage.crew.run({ type: 'release' })
         await proxy[Symbol.asyncDispose]()

@@ -59,6 +59,8 @@ export interface CompareOptions {
 export interface Bench {
   /** A short run: fewer rounds, shorter ones, smaller data. */
   readonly quick: boolean
+  /** Whether other proxies are measured, too: without them what is held against the floor is seen sooner. */
+  readonly peers: boolean
   /** Rounds per subject. */
   readonly rounds: number
   /** Length of one measurement that goes by time, ms. */

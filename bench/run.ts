@@ -26,6 +26,8 @@ const QUICK_ROUNDS = 2
 interface Options {
   readonly quick?: true
   readonly check?: true
+  /** False with --no-peers. */
+  readonly peers: boolean
   readonly list?: true
   readonly rounds?: number
   readonly json: string
@@ -46,6 +48,7 @@ const command = new Command('npm run bench --')
   .argument('[questions...]', 'questions, or the beginnings of their names (default: all)')
   .option('--quick', 'fewer and shorter rounds, and no questions about growth: three minutes, for a first look')
   .option('--rounds <n>', `rounds per subject (default: ${ROUNDS}, quick: ${QUICK_ROUNDS})`, positive)
+  .option('--no-peers', 'leave other proxies out: the proxy and its floor alone')
   .option('--check', 'hold the figures against musts and goals; exit 1 when a must falls short')
   .option('--baseline <file>', 'with --check: a report of this machine whose ratios must not have grown')
   .option('--json <file>', 'where the figures go', 'bench-report/report.json')
@@ -100,7 +103,7 @@ async function measure(chosen: readonly { name: string; question: Question }[], 
   const questions: QuestionResult[] = []
   for (const { name, question } of chosen) {
     progress.question(name, seconds(question))
-    questions.push(await ask({ name, quick, rounds, proxyArguments }, question, (words) => progress.doing(words)))
+    questions.push(await ask({ name, quick, peers: options.peers, rounds, proxyArguments }, question, (words) => progress.doing(words)))
   }
   progress.end()
   return { made: new Date().toISOString(), quick, seconds: (performance.now() - started) / 1_000, seededRegression: seeded, machine: facts, questions }

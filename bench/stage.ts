@@ -70,7 +70,8 @@ export class Stage {
   /** Several at once, in the given order; those that are missing are left out. */
   async startAll(kinds: readonly ProxyKind[]): Promise<Proxy[]> {
     this.#bench.doing('starting')
-    const proxies = await Promise.all(kinds.map((kind) => this.start(kind)))
+    const wanted = this.#bench.peers ? kinds : kinds.filter(({ peer }) => peer !== true)
+    const proxies = await Promise.all(wanted.map((kind) => this.start(kind)))
     return proxies.filter((proxy) => proxy !== undefined)
   }
 

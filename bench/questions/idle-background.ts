@@ -4,7 +4,7 @@ import type { Bench, Question, Subject } from '../question.ts'
 import { Stage } from '../stage.ts'
 import { dovecot } from '../subjects/dovecot.ts'
 import { floor } from '../subjects/floor.ts'
-import type { ProxyKind } from '../subjects/proxy.ts'
+import type { Proxy } from '../subjects/proxy.ts'
 import { signalbox } from '../subjects/signalbox.ts'
 
 const SESSIONS = 5_000
@@ -20,11 +20,9 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 async function run(bench: Bench): Promise<void> {
   const stage = await Stage.open(bench, { legs: 'plain' })
   const sessions = bench.quick ? QUICK_SESSIONS : SESSIONS
-  const subject = async (kind: ProxyKind): Promise<Subject | undefined> => {
-    const proxy = await stage.start(kind)
-    if (proxy === undefined) return undefined
+  const subject = (proxy: Proxy): Subject => {
     return {
-      name: kind.name,
+      name: proxy.name,
       peer: proxy.peer,
       async warm() {
         await stage.measure(proxy, { type: 'hold', target: stage.target(proxy.port), concurrency: OPENING, sessions })
@@ -37,8 +35,8 @@ async function run(bench: Bench): Promise<void> {
       },
     }
   }
-  const subjects = await Promise.all([floor('kernel'), signalbox('kernel', 'Signalbox'), dovecot].map(subject))
-  await bench.compare(subjects.filter((one) => one !== undefined))
+  const proxies = await stage.startAll([floor('kernel'), signalbox('kernel', 'Signalbox'), dovecot])
+  await bench.compare(proxies.map(subject))
   await stage.crew.run({ type: 'release' })
 }
 

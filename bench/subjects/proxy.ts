@@ -83,7 +83,8 @@ export async function launch({ name, peer, program, args, port, directory, env, 
     })
   })
   const pid = child.pid ?? 0
-  const killAtExit = (): void => void child.kill('SIGKILL')
+  // All of them: workers of some servers go on without the process that started them.
+  const killAtExit = (): void => descendantPids([pid]).forEach(endProcess)
   process.once('exit', killAtExit)
   const stop = async (): Promise<void> => {
     process.off('exit', killAtExit)
