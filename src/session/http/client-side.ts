@@ -12,6 +12,8 @@ export interface ClientSide {
   readonly ended: boolean
   /** Paused until somebody listens. */
   readonly body: Readable
+  /** Asked where the body ends: the client has given up, and what came of it is not all. */
+  readonly cut: boolean
   /** What stood behind the body, once that has ended. */
   readonly trailers: Fields
   /** The head of the response is out. */

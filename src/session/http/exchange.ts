@@ -69,7 +69,7 @@ export class Exchange implements SessionHandle, Reported {
     this.#clock = options.services.clock
     this.#began = this.#clock.now()
     this.since = Math.round(this.#clock.wall())
-    this.#body = new RequestBody(options.client.body, options.client.ended)
+    this.#body = new RequestBody(options.client)
     this.#traffic = new Traffic(this.#clock, () => this.#silent())
     this.#reply = new Reply(options)
   }

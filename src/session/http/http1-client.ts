@@ -36,6 +36,10 @@ export class Http1Client implements ClientSide {
     return this.#request
   }
 
+  get cut(): boolean {
+    return !this.#request.complete
+  }
+
   get trailers(): Fields {
     return this.#request.rawTrailers
   }
@@ -93,6 +97,10 @@ export class UpgradeClient implements ClientSide {
 
   get body(): Readable {
     return this.#request
+  }
+
+  get cut(): boolean {
+    return false
   }
 
   get trailers(): Fields {

@@ -40,6 +40,11 @@ export class Http2Client implements ClientSide {
     return this.#stream
   }
 
+  get cut(): boolean {
+    // Node ends the readable side of a stream that is reset, too.
+    return this.#stream.aborted
+  }
+
   get trailers(): Fields {
     return this.#trailers
   }

@@ -5,10 +5,15 @@
 import type { Readable, Writable } from 'node:stream'
 import type { Halt } from '../../destination/halt.ts'
 import { SignalboxError } from '../../errors.ts'
+import type { ClientSide } from './client-side.ts'
 import type { Traffic } from './traffic.ts'
+
+/** The client's side of a body. */
+type BodySource = Pick<ClientSide, 'body' | 'cut' | 'ended'>
 
 export class RequestBody {
   readonly #source: Readable
+  readonly #client: BodySource
   #read: Buffer[] = []
   /** The client has sent all of it. */
   #complete: boolean
@@ -16,11 +21,11 @@ export class RequestBody {
   #held = false
   #stop: (() => void) | undefined
 
-  /** @param empty nothing will come */
-  constructor(source: Readable, empty: boolean) {
-    this.#source = source
-    this.#complete = empty
-    if (empty) source.resume()
+  constructor(client: BodySource) {
+    this.#client = client
+    this.#source = client.body
+    this.#complete = client.ended
+    if (client.ended) this.#source.resume()
   }
 
   get complete(): boolean {
@@ -58,6 +63,7 @@ export class RequestBody {
         resolve(Buffer.concat(this.#read).subarray(0, most))
       }
       const onEnd = (): void => {
+        if (this.#client.cut) return
         this.#complete = true
         stop()
         resolve(Buffer.concat(this.#read))
@@ -93,6 +99,8 @@ export class RequestBody {
       source.resume()
     }
     const onEnd = (): void => {
+      // Half a body must not pass for a whole one: the exchange hears that the client is gone, and ends.
+      if (this.#client.cut) return
       this.#complete = true
       ended()
     }
