@@ -46,8 +46,8 @@ export function judge(question: QuestionResult, goal: Goal): Verdict {
 }
 
 /**
- * Ratios to the floor (or whatever a goal names) that are worse than the baseline's by more than the tolerance, and
- * clearly so: the better half of the rounds is worse than the baseline's median, too.
+ * Ratios to the floor (or whatever a must names) that are worse than the baseline's by more than the tolerance, and
+ * clearly so: the middle halves of the rounds, then and now, don't touch.
  */
 export function regressions(report: Report, baseline: Report): Regression[] {
   return report.questions.flatMap((question) => {
@@ -65,8 +65,8 @@ export function regressions(report: Report, baseline: Report): Regression[] {
 }
 
 function isWorse({ goal, before, now }: Regression): boolean {
-  if (goal.most !== undefined) return now.median > before.median * (1 + TOLERANCE) && now.lowerQuartile > before.median
-  return now.median < before.median / (1 + TOLERANCE) && now.upperQuartile < before.median
+  if (goal.most !== undefined) return now.median > before.median * (1 + TOLERANCE) && now.lowerQuartile > before.upperQuartile
+  return now.median < before.median / (1 + TOLERANCE) && now.upperQuartile < before.lowerQuartile
 }
 
 /** The figure, or its ratio, round by round. */

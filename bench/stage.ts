@@ -57,9 +57,9 @@ export class Stage {
   }
 
   /** Starts a proxy, which ends with the question unless the caller ends it; undefined: it is missing, and that is noted. */
-  async start(kind: ProxyKind, workers?: number): Promise<Proxy | undefined> {
+  async start(kind: ProxyKind): Promise<Proxy | undefined> {
     try {
-      return await this.launch(kind, workers)
+      return await this.launch(kind)
     } catch (error) {
       if (!(error instanceof Unavailable || kind.peer === true)) throw error
       this.#bench.missing(kind.name, error instanceof Error ? error.message : String(error))
@@ -76,7 +76,7 @@ export class Stage {
   }
 
   /** As `start`; throws when it is missing. */
-  async launch(kind: ProxyKind, workers = this.#bench.cores): Promise<Proxy> {
+  async launch(kind: ProxyKind, { workers = this.#bench.cores, accounts = ACCOUNTS }: { readonly workers?: number; readonly accounts?: number } = {}): Promise<Proxy> {
     const { legs, protocol } = this.#options
     const directory = join(this.#bench.directory, `proxy-${++this.#proxies}`)
     await mkdir(directory)
@@ -90,7 +90,7 @@ export class Stage {
       credentials: this.credentials,
       directory,
       workers,
-      accounts: ACCOUNTS,
+      accounts,
       proxyArguments: this.#bench.proxyArguments,
     })
     return this.#bench.use(proxy)

@@ -16,7 +16,7 @@ async function run(bench: Bench): Promise<void> {
     for (let workers = 1; workers <= bench.cores; workers *= 2) {
       const name = `${workers} ${workers === 1 ? 'worker' : 'workers'}, ${distribution}`
       bench.doing(`starting ${name}`)
-      const proxy = await stage.launch(signalbox(distribution, name), workers)
+      const proxy = await stage.launch(signalbox(distribution, name), { workers })
       const logins = loginSubject(bench, stage, proxy, { concurrency: CONCURRENCY, resume: false })
       subjects.push({ ...logins, round: async (round) => ({ ...(await logins.round(round)), memory: treePss([proxy.pid]) / 1_024 }) })
     }

@@ -3,6 +3,7 @@
  * API (and so metrics, health and the list of sessions), and a log that is written to a file.
  */
 import { randomBytes } from 'node:crypto'
+import { closeSync, openSync, writeSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { stringify } from 'smol-toml'
@@ -12,6 +13,7 @@ import type { ProxyKind, ProxyOptions } from './proxy.ts'
 
 const MAIN = join(import.meta.dirname, '..', '..', 'src', 'main.ts')
 const CONNECTIONS = 40_000
+const LINES_AT_ONCE = 100_000
 /** What would overrule the configuration. */
 const OVERRIDES = ['PROXY_CONFIG', 'PROXY_ADMIN_TOKEN', 'SIGNALBOX_CLUSTER_SECRET', 'LOG_LEVEL', 'RUST_LOG', 'NODE_OPTIONS']
 
@@ -24,7 +26,7 @@ export function signalbox(distribution: Distribution, name = `Signalbox, ${distr
     async start(options) {
       const { directory, accounts, port, proxyArguments } = options
       const mappings = join(directory, 'mappings.tsv')
-      await writeFile(mappings, mappingText(accounts))
+      writeMappings(mappings, accounts)
       const config = join(directory, 'signalbox.toml')
       const document = { ...(await settings(options, distribution, mappings)), ...more }
       await writeFile(config, stringify(document), { mode: 0o600 })
@@ -35,8 +37,13 @@ export function signalbox(distribution: Distribution, name = `Signalbox, ${distr
 }
 
 /** A mapping file: user0@example.com … all on the one backend. */
-export function mappingText(accounts: number): string {
-  return Array.from({ length: accounts }, (_, index) => `user${index}@example.com\tbackend\n`).join('')
+function writeMappings(path: string, accounts: number): void {
+  const file = openSync(path, 'w')
+  for (let first = 0; first < accounts; first += LINES_AT_ONCE) {
+    const count = Math.min(LINES_AT_ONCE, accounts - first)
+    writeSync(file, Array.from({ length: count }, (_, index) => `user${first + index}@example.com\tbackend\n`).join(''))
+  }
+  closeSync(file)
 }
 
 async function settings(options: ProxyOptions, distribution: Distribution, mappings: string): Promise<Record<string, object>> {

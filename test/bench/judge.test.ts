@@ -46,8 +46,11 @@ test('what rounds differ by is no regression', () => {
   const baseline = reportOf(questionOf({ floor: [200, 202, 198], Signalbox: [200, 204, 197] }, [MUST]))
   const quiet = reportOf(questionOf({ floor: [201, 199, 200], Signalbox: [208, 206, 207] }, [MUST]))
   const wild = reportOf(questionOf({ floor: [200, 200, 200, 200, 200], Signalbox: [180, 190, 215, 280, 300] }, [MUST]))
+  const wider = reportOf(questionOf({ floor: [200, 200, 200, 200, 200], Signalbox: [170, 180, 200, 225, 230] }, [MUST]))
+  const within = reportOf(questionOf({ floor: [200, 200, 200, 200, 200], Signalbox: [208, 220, 222, 240, 250] }, [MUST]))
   assert.deepEqual(regressions(quiet, baseline), [])
   assert.deepEqual(regressions(wild, baseline), [])
+  assert.deepEqual(regressions(within, wider), [])
 })
 
 test('a question that the baseline lacks is not compared', () => {
