@@ -14,7 +14,8 @@ import { Judge } from './judge.ts'
 import { Random } from './random.ts'
 import { visit } from './visit.ts'
 
-const ACCOUNTS = Array.from({ length: 40 }, (_, index) => `chaos${index}@example.com`)
+const FIRST = 'chaos@example.com'
+const ACCOUNTS = [FIRST, ...Array.from({ length: 39 }, (_, index) => `chaos${index}@example.com`)]
 const LANES = 10
 const ROUND_MS = 9_000
 const FAULTS_AT_ONCE = 2
@@ -24,6 +25,7 @@ const CALM_MS = 60_000
 
 /** The first round in which something is done wrong on purpose: one without it shows that nothing else was. */
 const SEEDED_ROUND = 2
+const SEEDED_MS = 1_000
 
 /** What can be done wrong on purpose, unknown to the judge; the run must fail, and not before. */
 export const SEEDED = ['route', 'byte', 'silence', 'cut'] as const
@@ -62,19 +64,20 @@ export async function chaos({ minutes, seed, source, disk, seeded, say = () => {
   const crowd = new Crowd(fleet, { accounts: ACCOUNTS, lanes: LANES, rest: 30, size: 60_000, stayers: 20, random: new Random(seed + 2), patience: PATIENCE_MS }, (trip) => ({ back: judge.setOut(trip) }))
   const faults: Record<string, number> = {}
   const end = systemClock.now() + minutes * 60_000
+  const least = seeded === undefined ? 1 : SEEDED_ROUND
   let rounds = 0
   try {
     do {
       rounds++
-      const wrong = seeded === undefined || rounds < SEEDED_ROUND ? undefined : sabotage(seeded, scene)
-      await round(scene, Math.min(ROUND_MS, Math.max(1_000, end - systemClock.now())), minutes >= 2, (name, what) => {
+      // By itself, so that no fault can hide or excuse it.
+      if (seeded !== undefined && rounds >= SEEDED_ROUND) await sabotage(seeded, scene)
+      else await round(scene, Math.min(ROUND_MS, Math.max(1_000, end - systemClock.now())), minutes >= 2, (name, what) => {
         faults[name] = (faults[name] ?? 0) + 1
         say(`round ${rounds}: ${what}`)
       })
-      await wrong
       await calm(scene)
       say(`round ${rounds}: all is well; ${JSON.stringify(judge.tally)}`)
-    } while ((systemClock.now() < end || (seeded !== undefined && rounds < SEEDED_ROUND)) && judge.violated === 0)
+    } while ((systemClock.now() < end || rounds < least) && judge.violated === 0)
   } catch (error) {
     judge.violation(`${String(error)}\n${fleet.members.map(({ name, box }) => `${name} said at last:\n${box.lines.slice(-12).map(({ text }) => text).join('\n')}\n${box.errors}`).join('\n')}`)
   } finally {
@@ -154,14 +157,17 @@ async function sabotage(seeded: Seeded, { fleet, judge, operators, random }: Sce
     case 'route': {
       // As if the store had forgotten a change that was confirmed.
       await operators.halt()
-      const account = ACCOUNTS.find((one) => judge.free(one)) ?? ''
+      const account = FIRST
       const [, first = '', second = ''] = fleet.destinations
       await fleet.set(account, judge.value(account) === first ? second : first)
+      // Visitors come by meanwhile; nobody changes it.
+      await systemClock.sleep(SEEDED_MS)
       operators.resume()
       return
     }
     case 'byte':
       for (const house of fleet.houses) house.spoil()
+      await systemClock.sleep(SEEDED_MS)
       return
     case 'silence': {
       const { links } = random.pick(fleet.members)
@@ -175,5 +181,6 @@ async function sabotage(seeded: Seeded, { fleet, judge, operators, random }: Sce
         const [pid] = box.workers().values()
         if (pid !== undefined) process.kill(pid, 'SIGKILL')
       }
+      await systemClock.sleep(SEEDED_MS)
   }
 }

@@ -6,7 +6,8 @@ import { visit } from './visit.ts'
 import type { Visit } from './visit.ts'
 
 export interface CrowdOptions {
-  readonly accounts: readonly string[]
+  /** Which there are, or who comes next. */
+  readonly accounts: readonly string[] | (() => string)
   readonly lanes: number
   /** Milliseconds between two visits of a lane. */
   readonly rest: number
@@ -37,7 +38,7 @@ export class Crowd {
       while (!this.#over) {
         const member = random.pick(fleet.members)
         const door = random.pick(member.doors)
-        const account = random.pick(accounts)
+        const account = typeof accounts === 'function' ? accounts() : random.pick(accounts)
         const stays = random.between(1, 100) <= stayers
         const { arrived, back } = setOut({ member, door, account })
         const result = await visit({
