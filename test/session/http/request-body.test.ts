@@ -29,7 +29,7 @@ function sink(most = 16_384): { readonly to: Writable; readonly took: () => stri
 describe('a request body', () => {
   it('is read ahead as far as is wanted, a piece more, and goes on whole', async () => {
     const source = new PassThrough()
-    const body = new RequestBody(source, false)
+    const body = new RequestBody({ body: source, ended: false, cut: false })
     let moved = 0
     const ahead = body.ahead(6, new Halt(), (bytes) => (moved += bytes))
     source.write('1234')
@@ -53,7 +53,7 @@ describe('a request body', () => {
 
   it('that ends before it is read as far is complete', async () => {
     const source = new PassThrough()
-    const body = new RequestBody(source, false)
+    const body = new RequestBody({ body: source, ended: false, cut: false })
     const ahead = body.ahead(100, new Halt(), () => {})
     source.end('short')
     assert.equal((await ahead).toString(), 'short')
@@ -62,7 +62,7 @@ describe('a request body', () => {
 
   it('that is read ahead is given up with the reason', async () => {
     const source = new PassThrough()
-    const body = new RequestBody(source, false)
+    const body = new RequestBody({ body: source, ended: false, cut: false })
     const halt = new Halt()
     const ahead = body.ahead(100, halt, () => {})
     halt.now(new Error('kicked'))
@@ -72,7 +72,7 @@ describe('a request body', () => {
 
   it('is read no faster than it is taken, and it is not the client who is waited for then', async () => {
     const source = new PassThrough({ highWaterMark: 4 })
-    const body = new RequestBody(source, false)
+    const body = new RequestBody({ body: source, ended: false, cut: false })
     const { to, take } = sink(4)
     body.sendTo(to, new Traffic(new FakeClock(), () => {}), () => {})
     assert.equal(body.starved, true)
@@ -87,7 +87,7 @@ describe('a request body', () => {
   })
 
   it('is sent once', () => {
-    const body = new RequestBody(new PassThrough(), false)
+    const body = new RequestBody({ body: new PassThrough(), ended: false, cut: false })
     const traffic = new Traffic(new FakeClock(), () => {})
     body.sendTo(sink().to, traffic, () => {})
     assert.throws(() => body.sendTo(sink().to, traffic, () => {}), { code: 'INTERNAL' })
@@ -95,7 +95,7 @@ describe('a request body', () => {
 
   it('that nobody wants is dropped to its end, and the backend gets no more of it', async () => {
     const source = new PassThrough()
-    const body = new RequestBody(source, false)
+    const body = new RequestBody({ body: source, ended: false, cut: false })
     const { to, took, take } = sink()
     body.sendTo(to, new Traffic(new FakeClock(), () => {}), () => {})
     source.write('first')
