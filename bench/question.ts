@@ -72,8 +72,8 @@ export interface Bench {
   /** Further arguments of Node.js for the proxy under test: a seeded regression, if any. */
   readonly proxyArguments: readonly string[]
   /**
-   * Warms every subject, then measures them in turn, round by round: first, second, first, second … Neighbours in the
-   * list are measured one after the other, so put those that are compared side by side.
+   * Warms every subject, then measures them in turn, round by round, every other round in the opposite order. Neighbours
+   * in the list are measured one after the other, so put those that are compared side by side.
    */
   compare(subjects: readonly Subject[], options?: CompareOptions): Promise<void>
   /** Adds one round's figures of a subject by hand, where `compare` does not fit. */

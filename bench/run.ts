@@ -20,7 +20,7 @@ import { reportHtml } from './report-html.ts'
 import { reportText, verdictText } from './report-text.ts'
 import type { QuestionResult, Report } from './result.ts'
 
-const ROUNDS = 5
+const ROUNDS = 9
 const QUICK_ROUNDS = 2
 
 interface Options {

@@ -1,6 +1,6 @@
 /**
  * Warming up: work until it stops getting cheaper. Just-in-time compilers need thousands of sessions, and how many
- * depends on the code and the machine; what runs compiled code is through after two goes.
+ * depends on the code and the machine; what runs compiled code is through after three goes.
  */
 import type { Bench } from './question.ts'
 
@@ -9,7 +9,7 @@ const QUICK_LONGEST_MS = 3_000
 /** Cheaper than the best so far by less than this is no progress. */
 const PROGRESS = 0.96
 /** So many goes without progress end it. */
-const PATIENCE = 2
+const PATIENCE = 3
 
 /** @param go Works for a while; resolves with what a unit cost. */
 export async function warmed({ quick }: Bench, go: () => Promise<number>): Promise<void> {

@@ -15,7 +15,8 @@ async function listen(server: Server): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-const tls = { cert: readFileSync(options.cert), key: readFileSync(options.key), noDelay: true }
+// One key exchange for all proxies, as in the load generator.
+const tls = { cert: readFileSync(options.cert), key: readFileSync(options.key), noDelay: true, ecdhCurve: 'X25519' }
 const ports: BackendPorts = {
   imap: await listen(createServer({ noDelay: true }, serveImap)),
   imaps: await listen(createTlsServer(tls, serveImap)),

@@ -10,7 +10,7 @@ import { signalbox } from '../subjects/signalbox.ts'
 const SESSIONS = 5_000
 const QUICK_SESSIONS = 1_000
 const OPENING = 64
-const WATCH_MS = 4_000
+const WATCH_MS = 2_500
 const QUICK_WATCH_MS = 2_000
 /** Until the logins' last work is done. */
 const SETTLE_MS = 2_000
