@@ -236,9 +236,11 @@ export class HttpConnection implements SessionHandle, Reported {
   #done(): void {
     const { services, draining } = this.#options
     if (--this.#exchanges > 0) return
-    if (this.#end === undefined && !this.#connection.socket.destroyed) services.sessions.open(this)
+    // A connection that is closed already waits for nothing more.
+    if (this.#connection.socket.destroyed) return
+    if (this.#end === undefined) services.sessions.open(this)
     const next = this.#waiting.shift()
-    if (next !== undefined && !this.#over && !this.#connection.socket.destroyed) return next()
+    if (next !== undefined && !this.#over) return next()
     if (draining()) return this.end('shutdown')
     this.#wait(services.http.keepaliveTimeout + HTTP_KEEPALIVE_MARGIN_MS)
   }
