@@ -46,7 +46,8 @@ export class BackendLeg {
     const leg = legOf(destination, protocol)
     const client = announcement(connection, timeToLive({ connection, listener, facts, proxyTtl: server.proxyTtl }), clientTls)
     // Before the question of its health: that may make this dial the probe, which must take place then.
-    if (!(await this.#take({ of: 'destination', name: destination.name }))) {
+    const taken = this.#take({ of: 'destination', name: destination.name })
+    if (taken !== true && !(await taken)) {
       throw new SignalboxError('BACKEND_FULL', `destination "${destination.name}" has as many connections as it may`)
     }
     const admitted = admit(destination.name)
@@ -69,10 +70,16 @@ export class BackendLeg {
     return outcome
   }
 
-  /** The account's sessions are counted from the moment a backend has taken the login: before that it is a mere claim. */
-  async countIn(account: string | undefined): Promise<void> {
-    if (account === undefined || (await this.#take({ of: 'account', name: account }))) return
-    throw new SignalboxError('ACCOUNT_FULL', 'the account has as many sessions as it may')
+  /**
+   * The account's sessions are counted from the moment a backend has taken the login: before that it is a mere claim.
+   * Undefined at once where nothing is counted. Rejects with ACCOUNT_FULL.
+   */
+  countIn(account: string | undefined): Promise<void> | undefined {
+    const taken = account === undefined || this.#take({ of: 'account', name: account })
+    if (taken === true) return undefined
+    return taken.then((granted) => {
+      if (!granted) throw new SignalboxError('ACCOUNT_FULL', 'the account has as many sessions as it may')
+    })
   }
 
   /** The bridge has the socket; the places stay taken. */
@@ -93,7 +100,8 @@ export class BackendLeg {
     this.#places = []
   }
 
-  async #take(place: Place): Promise<boolean> {
+  /** True at once where nothing is counted. */
+  #take(place: Place): true | Promise<boolean> {
     const answer = this.#services.places.take(place, this.#session)
     if (answer === true) return true
     // Also when nobody waits for the answer any more.

@@ -14,17 +14,15 @@ import type { Socket } from 'node:net'
 import type { CancelSignal } from '../cancel.ts'
 import type { Clock, Timer } from '../clock.ts'
 import { SignalboxError } from '../errors.ts'
-import type { Login, Preauth, PreauthFactory, PreauthPort, Refusal } from '../protocol/protocol.ts'
+import type { ClientConnection, Login, Preauth, PreauthFactory, PreauthPort, Refusal } from '../protocol/protocol.ts'
 import type { InboundTls } from '../tls/inbound.ts'
 import { tlsVersion } from './accept.ts'
 import { lastWords } from './last-words.ts'
+import type { AcceptedConnection } from './services.ts'
 
 export interface ClientLegOptions {
-  readonly socket: Socket
+  readonly connection: AcceptedConnection
   readonly secure: boolean
-  readonly session: string
-  readonly clientAddress: string
-  readonly localAddress: string
   readonly factory: PreauthFactory
   readonly tls: InboundTls
   readonly clock: Clock
@@ -46,7 +44,7 @@ interface Waiting<T> {
   readonly reject: (error: SignalboxError) => void
 }
 
-export class ClientLeg implements PreauthPort {
+export class ClientLeg implements PreauthPort, ClientConnection {
   readonly #options: ClientLegOptions
   /** Undefined after the hand-over, when nothing of the time before the login may be left. */
   #dialogue: Preauth | undefined
@@ -68,14 +66,27 @@ export class ClientLeg implements PreauthPort {
 
   constructor(options: ClientLegOptions) {
     this.#options = options
-    this.#socket = options.socket
+    this.#socket = options.connection.socket
     this.#secure = options.secure
     this.#spent = options.spent
-    this.#dialogue = options.factory.open(this, options)
+    this.#dialogue = options.factory.open(this, this)
   }
 
   get secure(): boolean {
     return this.#secure
+  }
+
+  get session(): string {
+    return this.#options.connection.id
+  }
+
+  get clientAddress(): string {
+    return this.#options.connection.clientAddress
+  }
+
+  /** Asked of the system: only a dialogue that shows it should look. */
+  get localAddress(): string {
+    return this.#options.connection.localAddress
   }
 
   /** As OpenSSL names it; undefined: no TLS. */

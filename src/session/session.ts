@@ -133,7 +133,8 @@ export class Session implements SessionHandle {
     this.#services.sessions.open(this)
     this.#occupant = this.#services.preauth.enter(this)
     try {
-      await this.#accept()
+      if (hasSteps(this.profile.listener)) await this.#accept()
+      this.#throwIfGone()
       // No variable may keep the client's leg for as long as the bridge stands.
       const bridged = isPassthrough(this.profile) ? await this.#passThrough(this.profile) : await this.#login(this.#greet(this.profile))
       const result = await bridged.over
@@ -182,36 +183,33 @@ export class Session implements SessionHandle {
 
   async #accept(): Promise<void> {
     const { listener } = this.profile
-    if (hasSteps(listener)) {
-      const { clock, tls, countAddress: count } = this.#services
-      const options = { listener, clock, cancel: this.#cancel }
-      const peer = this.#connection.clientAddress
-      await inTime(options, async () => {
-        this.#connection = await announced(this.#connection, options)
-        if (speaksForOthers(listener, peer)) await counted(this.#connection, { ...options, count, tooBusy: tooBusyOf(this.profile) })
-        this.#connection = await encrypted(this.#connection, { ...options, tls })
-      })
-    }
+    const { clock, tls, countAddress: count } = this.#services
+    const options = { listener, clock, cancel: this.#cancel }
+    const peer = this.#connection.clientAddress
+    await inTime(options, async () => {
+      this.#connection = await announced(this.#connection, options)
+      if (speaksForOthers(listener, peer)) await counted(this.#connection, { ...options, count, tooBusy: tooBusyOf(this.profile) })
+      this.#connection = await encrypted(this.#connection, { ...options, tls })
+    })
+  }
+
+  #throwIfGone(): void {
     if (this.#cancel.aborted) this.#connection.socket.destroy()
     this.#throwIfEnded()
   }
 
   #greet({ listener, factory }: LoginProfile): ClientLeg {
     const { clock, tls, penalty } = this.#services
-    const { socket, id, clientAddress, localAddress } = this.#connection
     const client = new ClientLeg({
-      socket,
+      connection: this.#connection,
       secure: listener.tls === 'implicit',
-      session: id,
-      clientAddress,
-      localAddress,
       factory,
       tls,
       clock,
       cancel: this.#cancel,
       timeout: listener.preauthTimeout,
       spent: clock.now() - this.#began,
-      penalty: () => penalty(clientAddress),
+      penalty: () => penalty(this.client),
       holds: (bytes) => this.#occupant?.holds(bytes),
       over: (error) => {
         if (error === undefined) this.#end ??= { reason: 'logout', error }
@@ -234,7 +232,8 @@ export class Session implements SessionHandle {
       this.#attempts++
       try {
         this.#join(this.#services.identify(login))
-        const route = await this.#resolve(attempt.began)
+        const found = this.#resolve(attempt.began)
+        const route = found instanceof Promise ? await found : found
         attempt.route = route
         attempt.destination = this.#services.destination(route.destination)
         this.#enter('dial')
@@ -243,8 +242,9 @@ export class Session implements SessionHandle {
         this.#enter('replay')
         const outcome = await this.#backend.replay(backend, login, client)
         if (outcome.kind === 'accepted') {
-          await this.#backend.countIn(this.#account)
-          const confirmed = await this.#confirm(route)
+          const counted = this.#backend.countIn(this.#account)
+          if (counted !== undefined) await counted
+          const confirmed = this.#services.resolver.standing(route) === 'doubtful' ? await this.#confirm(route) : route
           return this.#handOver({ client, backend, attempt, route: confirmed, bytes: outcome.bytes })
         }
         this.#enter('preauth')
@@ -300,14 +300,20 @@ export class Session implements SessionHandle {
     this.#account = undefined
   }
 
-  /** @param now the clock time of this turn */
-  async #resolve(now: number): Promise<OpenRoute> {
-    const { resolver, resolverRef } = this.#services
+  /**
+   * A cached route is there at once.
+   *
+   * @param now the clock time of this turn
+   */
+  #resolve(now: number): OpenRoute | Promise<OpenRoute> {
+    const { resolver } = this.#services
     if (this.#account === undefined) return resolver.defaultRoute()
-    const cached = resolver.cached(this.#account, now)
-    if (cached !== undefined) return cached
+    return resolver.cached(this.#account, now) ?? this.#lookUp(this.#account)
+  }
+
+  async #lookUp(identifier: string): Promise<OpenRoute> {
     // The resolver has deadlines of its own for lookups; this one is for a login that is held back.
-    const route = await resolverRef.ask({ type: 'resolve', identifier: this.#account }, HOLD_MS + 30_000, this.#cancel)
+    const route = await this.#services.resolverRef.ask({ type: 'resolve', identifier }, HOLD_MS + 30_000, this.#cancel)
     this.#throwIfEnded()
     if (route.kind === 'unavailable') throw route.error
     return route
@@ -315,7 +321,6 @@ export class Session implements SessionHandle {
 
   /** A route of which an invalidation may have been missed is looked up again. Gives the route that must hold at the hand-over. */
   async #confirm(route: OpenRoute): Promise<OpenRoute> {
-    if (this.#services.resolver.standing(route) !== 'doubtful') return route
     const again = await this.#resolve(this.#services.clock.now())
     if (again.destination !== route.destination) throw moved()
     return again

@@ -5,6 +5,7 @@
  * /one and what lies below it goes to the destination "one", /mine to that of the account in Authorization, all else is 404.
  */
 import { spawn } from '../../../src/actor/actor.ts'
+import type { CancelSignal } from '../../../src/cancel.ts'
 import type { HttpConfig, ListenerConfig, ServerConfig } from '../../../src/config/config.ts'
 import type { DialRequest } from '../../../src/destination/backend.ts'
 import { SignalboxError } from '../../../src/errors.ts'
@@ -29,7 +30,7 @@ export const MINE = `Authorization: Basic ${Buffer.from('ann:secret').toString('
 
 export interface OpenDial {
   readonly request: DialRequest
-  readonly cancel: AbortSignal
+  readonly cancel: CancelSignal
   /** The backend's end, and ours. */
   succeed(): Promise<SocketPair>
   fail(error: SignalboxError): void
@@ -93,7 +94,7 @@ export function httpUnit(options: HttpUnitOptions = {}): HttpUnit {
     dialer: {
       dial: (request, cancel) =>
         new Promise((resolve, reject) => {
-          cancel.addEventListener('abort', () => reject(cancel.reason as Error))
+          cancel.addEventListener('abort', () => reject(cancel.reason))
           dials.push({
             request,
             cancel,
