@@ -3,10 +3,12 @@
  * request, and never another than the one whose head came first.
  */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { connect as connectTls } from 'node:tls'
 import { connect as connectHttp2 } from 'node:http2'
 import { connect } from 'node:net'
 import { after, before, describe, it } from 'node:test'
+import { systemClock } from '../../src/clock.ts'
 import { HttpBackend } from '../support/http-backend.ts'
 import { startHttpRig } from '../support/http-rig.ts'
 import type { HttpRig } from '../support/http-rig.ts'
@@ -40,6 +42,20 @@ const REFUSED: readonly (readonly [string, string, string?])[] = [
   ['a bare line feed behind a field', `${POST}X-A: b\nContent-Length: 0\r\n\r\n${HIDDEN}`],
   ['bare line feeds throughout', `POST /seen HTTP/1.1\nHost: proxy\nContent-Length: 0\n\n${HIDDEN}`],
   ['a bare carriage return in a field', `${POST}X-A: b\rContent-Length: 40\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a NUL in the coding', `${POST}Transfer-Encoding: chunked\0\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['a coding with a parameter', `${POST}Transfer-Encoding: chunked;a=b\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['an empty coding', `${POST}Transfer-Encoding:\r\n\r\n${HIDDEN}`],
+  ['a coding behind a comma', `${POST}Transfer-Encoding: , chunked\r\n\r\n0\r\n\r\n${HIDDEN}`],
+  ['an empty length', `${POST}Content-Length:\r\n\r\n${HIDDEN}`],
+  ['a length with a space inside', `${POST}Content-Length: 1 0\r\n\r\n${HIDDEN}`],
+  ['a tab before the colon of the length', `${POST}Content-Length\t: 0\r\n\r\n${HIDDEN}`],
+  ['a space inside a field name', `${POST}X A: b\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a NUL in a field name', `${POST}X\0A: b\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a NUL in the target', `POST /seen\0 HTTP/1.1\r\nHost: proxy\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a tab in the request line', `POST\t/seen\tHTTP/1.1\r\nHost: proxy\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a lower-case version', `POST /seen http/1.1\r\nHost: proxy\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['a space in the host', `POST /seen HTTP/1.1\r\nHost: proxy victim\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
+  ['two hosts on one line', `POST /seen HTTP/1.1\r\nHost: proxy, victim\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
   ['a NUL in a field', `${POST}X-A: b\0\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
   ['a field without a colon', `${POST}X-A\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
   ['a field without a name', `${POST}: b\r\nContent-Length: 0\r\n\r\n${HIDDEN}`],
@@ -86,6 +102,10 @@ const TAKEN: readonly (readonly [string, string, { readonly method?: string; rea
   ['trailers that say what only a head may', `${POST}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nHost: victim\r\nX-Forwarded-For: 6.6.6.6\r\nAuthorization: Basic YTph\r\n\r\n`, { body: 'x' }],
   ['an upgrade to HTTP/2', `${POST}Connection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\nContent-Length: 0\r\n\r\n`, {}],
   ['a WebSocket with a body', `${POST}Connection: close, Upgrade\r\nUpgrade: websocket\r\nContent-Length: ${HIDDEN.length}\r\n\r\n${HIDDEN}`, { body: HIDDEN }],
+  ['a WebSocket that is refused, and more behind it', `GET /seen HTTP/1.1\r\nHost: proxy\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n${HIDDEN}`, { method: 'GET' }],
+  ['a WebSocket by GET with a body', `GET /seen HTTP/1.1\r\nHost: proxy\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\nContent-Length: ${HIDDEN.length}\r\n\r\n${HIDDEN}`, { method: 'GET', body: HIDDEN }],
+  ['Connection that names the host and who the client is', `${POST}Connection: close, host, x-forwarded-for, forwarded, via\r\nContent-Length: 0\r\n\r\n`, {}],
+  ['the coding in capitals', `${POST}Connection: close\r\nTransfer-Encoding: CHUNKED\r\n\r\n1\r\nx\r\n0\r\n\r\n`, { body: 'x' }],
   ['the same target in absolute form', `POST http://proxy/seen HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, {}],
 ]
 
@@ -97,7 +117,7 @@ describe('an ambiguous request', () => {
   before(async () => {
     backend = await HttpBackend.start('backend')
     backend.server.on('connection', (socket) => socket.on('data', (chunk: Buffer) => (raw += chunk.toString('latin1'))))
-    rig = await startHttpRig({ destinations: { old: { port: backend.port }, new: { port: backend.port } }, routes: [{ match: '**', destination: 'new' }], tables: { server: { threads: 1 } } })
+    rig = await startHttpRig({ destinations: { old: { port: backend.port }, new: { port: backend.port, keys: { forwarded: true } } }, routes: [{ match: '**', destination: 'new' }], tables: { server: { threads: 1 } } })
   })
   after(async () => {
     await (rig as HttpRig | undefined)?.[Symbol.asyncDispose]()
@@ -156,6 +176,8 @@ describe('an ambiguous request', () => {
             [{ method, url, body }],
           )
           assert.deepEqual(backend.last.trailers, [])
+          const of = (name: string): readonly string[] => backend.last.fields.filter((_, at, all) => at % 2 === 1 && all[at - 1]?.toLowerCase() === name)
+          assert.deepEqual([of('host'), of('x-forwarded-for')], [['proxy'], ['127.0.0.1']])
         })
       }
     })
@@ -200,4 +222,100 @@ describe('an ambiguous request', () => {
     assert.equal(await ask({}, HIDDEN), 200)
     assert.deepEqual(backend.requests.map(({ method, url, body }) => ({ method, url, body: body.toString() })), [{ method: 'POST', url: '/seen', body: HIDDEN }])
   })
+
+  const PSEUDO: readonly (readonly [string, string])[] = [
+    [':method', 'POST'],
+    [':scheme', 'https'],
+    [':path', '/seen'],
+    [':authority', 'proxy'],
+  ]
+  const without = (name: string): readonly (readonly [string, string])[] => PSEUDO.filter(([key]) => key !== name)
+
+  /** Title, head, body. None of them is to be carried out. */
+  const FRAMES: readonly (readonly [string, readonly (readonly [string, string])[], string?])[] = [
+    ['a name in capitals', [...PSEUDO, ['X-A', 'b']]],
+    ['a transfer coding', [...PSEUDO, ['transfer-encoding', 'chunked']], HIDDEN],
+    ['connection', [...PSEUDO, ['connection', 'keep-alive']]],
+    ['upgrade', [...PSEUDO, ['upgrade', 'websocket']]],
+    ['keep-alive', [...PSEUDO, ['keep-alive', 'timeout=5']]],
+    ['proxy-connection', [...PSEUDO, ['proxy-connection', 'keep-alive']]],
+    ['te that is no trailers', [...PSEUDO, ['te', 'gzip']]],
+    ['a line break in the path', [...without(':path'), [':path', `/seen HTTP/1.1\r\n\r\n${HIDDEN}`]]],
+    ['an empty path', [...without(':path'), [':path', '']]],
+    ['no path', without(':path')],
+    ['no method', without(':method')],
+    ['no authority and no host', without(':authority')],
+    ['two paths', [...PSEUDO, [':path', '/hidden']]],
+    ['a pseudo-field behind a field', [...without(':path'), ['x-a', 'b'], [':path', '/seen']]],
+    ['an unknown pseudo-field', [...PSEUDO, [':hidden', 'x']]],
+    ["a response's pseudo-field", [...PSEUDO, [':status', '200']]],
+    ['two hosts that differ', [...PSEUDO, ['host', 'victim']]],
+    ['two lengths', [...PSEUDO, ['content-length', '4'], ['content-length', '5']], 'body'],
+    ['a length that is none', [...PSEUDO, ['content-length', '4, 4']], 'body'],
+    ['a length above its body', [...PSEUDO, ['content-length', '40']], 'body'],
+    ['a length below its body', [...PSEUDO, ['content-length', '1']], 'body'],
+  ]
+
+  /** Fields that HTTP/2 doesn't know: nghttp2 leaves them out, and the rest of the request is one. */
+  const LEFT_OUT: readonly (readonly [string, readonly (readonly [string, string])[]])[] = [
+    ['a line break in a value', [...PSEUDO, ['x-a', `b\r\n\r\n${HIDDEN}`]]],
+    ['a bare line feed in a value', [...PSEUDO, ['x-a', 'b\ntransfer-encoding: chunked']]],
+    ['a NUL in a value', [...PSEUDO, ['x-a', 'b\0c']]],
+    ['a line break in a name', [...PSEUDO, ['x-a: b\r\nx-c', 'd']]],
+    ['a space in a name', [...PSEUDO, ['x a', 'b']]],
+    ['an empty name', [...PSEUDO, ['', 'b']]],
+  ]
+
+  for (const [title, head, body = ''] of FRAMES) {
+    it(`in frames of HTTP/2 with ${title} is carried out by nobody`, async () => {
+      await sendFrames(head, body)
+      assert.deepEqual(backend.requests, [])
+      assert.ok(heads() <= 1 && !raw.includes('/hidden'), raw)
+    })
+  }
+
+  for (const [title, head] of LEFT_OUT) {
+    it(`in frames of HTTP/2 with ${title} arrives without that field`, async () => {
+      await sendFrames(head, '')
+      assert.equal(heads(), 1)
+      const names = backend.last.fields.filter((_, at) => at % 2 === 0)
+      assert.deepEqual(names, ['Host', 'Forwarded', 'X-Forwarded-For', 'Content-Length', 'Connection'])
+    })
+  }
+
+  async function sendFrames(head: readonly (readonly [string, string])[], body: string): Promise<void> {
+    backend.requests.length = 0
+    raw = ''
+    const socket = connectTls({ port: rig.tls, host: '127.0.0.1', servername: 'localhost', ca: rig.authority.cert, ALPNProtocols: ['h2'] })
+    socket.on('error', () => {})
+    const said: Buffer[] = []
+    socket.on('data', (chunk: Buffer) => said.push(chunk))
+    const closed = once(socket, 'close')
+    await once(socket, 'secureConnect')
+    socket.write(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(4, 0, 0), frame(1, body === '' ? 5 : 4, 1, ...head.map(literal)), ...(body === '' ? [] : [frame(0, 1, 1, Buffer.from(body, 'latin1'))])]))
+    // Behind whatever was made of it, the proxy has nothing more to say than that it is alive, or it has closed.
+    const ping = frame(6, 0, 0, Buffer.from('whatever'))
+    for (let i = 0; i < 200 && !socket.destroyed && !Buffer.concat(said).includes('whatever'); i++) {
+      if (i === 0) socket.write(ping)
+      await systemClock.sleep(10)
+    }
+    socket.destroy()
+    await closed
+  }
 })
+
+/** RFC 9113 §4.1. */
+function frame(type: number, flags: number, stream: number, ...payload: readonly Buffer[]): Buffer {
+  const body = Buffer.concat(payload)
+  const head = Buffer.alloc(9)
+  head.writeUIntBE(body.length, 0, 3)
+  head[3] = type
+  head[4] = flags
+  head.writeUInt32BE(stream, 5)
+  return Buffer.concat([head, body])
+}
+
+/** A field as it is, RFC 7541 §6.2.2; lengths below 127. */
+function literal([name, value]: readonly [string, string]): Buffer {
+  return Buffer.concat([Buffer.from([0, name.length]), Buffer.from(name, 'latin1'), Buffer.from([value.length]), Buffer.from(value, 'latin1')])
+}

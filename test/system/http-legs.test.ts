@@ -13,6 +13,7 @@ import { createServer as createSecureServer } from 'node:https'
 import { createServer } from 'node:net'
 import type { AddressInfo, Server, Socket } from 'node:net'
 import { after, before, describe, it } from 'node:test'
+import { TLSSocket } from 'node:tls'
 import { WebSocket, WebSocketServer } from 'ws'
 import { HTTP2_SESSION_WINDOW, HTTP2_STREAM_WINDOW, HTTP2_STREAMS } from '../../src/limits.ts'
 import { makeAuthority, pinOf } from '../support/certificates.ts'
@@ -58,7 +59,7 @@ describe('legs of HTTP', () => {
     secure = await HttpBackend.start('secure', { certificate })
     sockets = new WebSocketServer({ server: plain.server })
     const mutualServer = createSecureServer({ ...certificate, ca: authority.cert, requestCert: true, rejectUnauthorized: true }, (request, response) => {
-      presented = 'getPeerCertificate' in request.socket ? String(Reflect.get((request.socket as import('node:tls').TLSSocket).getPeerCertificate().subject ?? {}, 'CN')) : undefined
+      presented = request.socket instanceof TLSSocket ? String(request.socket.getPeerCertificate().subject.CN) : undefined
       response.end('mutual')
     })
     mutual = mutualServer
