@@ -28,7 +28,7 @@ export async function loadQuestion(name: string): Promise<Question> {
   return module.default
 }
 
-const ROUND_MS = 800
+const ROUND_MS = 700
 const QUICK_ROUND_MS = 500
 
 class Asking implements Bench {
@@ -61,7 +61,7 @@ class Asking implements Bench {
       try {
         await measure()
       } catch (error) {
-        if (subject.peer !== true) throw error
+        if (subject.peer !== true) throw new Error(`${subject.name}: ${messageOf(error)}`, { cause: error })
         out.add(subject)
         this.missing(subject.name, messageOf(error))
       }

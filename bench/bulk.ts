@@ -32,7 +32,7 @@ const KINDS: readonly ProxyKind[] = [floor('kernel'), signalbox('kernel', 'Signa
 
 export async function compareBulk(bench: Bench, legs: Legs): Promise<void> {
   const stage = await Stage.open(bench, { legs })
-  const proxies = await stage.startAll(bench.quick ? KINDS.filter((kind) => kind !== perdition) : KINDS)
+  const proxies = await stage.startAll(bench.quick || legs === 'both' ? KINDS.filter((kind) => kind !== perdition) : KINDS)
   const straight: Subject = {
     name: 'no proxy',
     async round() {

@@ -49,10 +49,18 @@ export interface LoginOptions {
 
 export async function compareLogins(bench: Bench, { legs, concurrency, resume = false }: LoginOptions): Promise<void> {
   const stage = await Stage.open(bench, { legs })
-  // perdition's logins are the slowest by far and no goal is about it: a quick run does without.
-  const proxies = await stage.startAll(bench.quick ? KINDS.filter((kind) => kind !== perdition) : KINDS)
+  const proxies = await stage.startAll(KINDS.filter((kind) => !isLeftOut(kind, { quick: bench.quick, legs, resume })))
   const subjects = proxies.map((proxy) => loginSubject(bench, stage, proxy, { concurrency, resume }))
   await bench.compare([...subjects, straight(bench, stage, { concurrency, resume })])
+}
+
+/**
+ * Time is short: perdition, the dearest by far, is asked about plain and fresh TLS logins alone, and a quick run does
+ * without whom no goal is about.
+ */
+function isLeftOut(kind: ProxyKind, { quick, legs, resume }: { readonly quick: boolean; readonly legs: Legs; readonly resume: boolean }): boolean {
+  if (kind === perdition) return quick || legs === 'both' || resume
+  return kind === haproxy && quick && legs !== 'both'
 }
 
 /** What load and backend reach without a proxy: well above the proxies, or it is they who are measured. */

@@ -20,7 +20,7 @@ import { reportHtml } from './report-html.ts'
 import { reportText, verdictText } from './report-text.ts'
 import type { QuestionResult, Report } from './result.ts'
 
-const ROUNDS = 9
+const ROUNDS = 7
 const QUICK_ROUNDS = 2
 
 interface Options {
@@ -46,7 +46,7 @@ const names = readdirSync(QUESTIONS)
 const command = new Command('npm run bench --')
   .description('What the proxy costs, beside its floor and its peers, measured in the same rounds')
   .argument('[questions...]', 'questions, or the beginnings of their names (default: all)')
-  .option('--quick', 'fewer and shorter rounds, and no questions about growth: three minutes, for a first look')
+  .option('--quick', 'fewer and shorter rounds of the most important questions: three minutes, for a first look')
   .option('--rounds <n>', `rounds per subject (default: ${ROUNDS}, quick: ${QUICK_ROUNDS})`, positive)
   .option('--no-peers', 'leave other proxies out: the proxy and its floor alone')
   .option('--check', 'hold the figures against musts and goals; exit 1 when a must falls short')

@@ -118,7 +118,7 @@ export class Stage {
     const failed = failures.reduce((sum, [, count]) => sum + count, 0)
     // Figures of a proxy that turns sessions away would flatter it.
     if (failed > outcome.done / 1_000) {
-      throw new Error(`${proxy.name}: ${failed} of ${failed + outcome.done} failed: ${failures.map(([what, count]) => `${what} ×${count}`).join(', ')}`)
+      throw new Error(`${failed} of ${failed + outcome.done} failed: ${failures.map(([what, count]) => `${what} ×${count}`).join(', ')}`)
     }
     return { outcome, cost }
   }

@@ -4,8 +4,8 @@
  */
 import type { Bench } from './question.ts'
 
-const LONGEST_MS = 10_000
-const QUICK_LONGEST_MS = 3_000
+const LONGEST_MS = 6_000
+const QUICK_LONGEST_MS = 2_000
 /** Cheaper than the best so far by less than this is no progress. */
 const PROGRESS = 0.96
 /** So many goes without progress end it. */

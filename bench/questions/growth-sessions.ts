@@ -4,12 +4,12 @@ import { TreeSample, treePss } from '../process-tree.ts'
 import type { Bench, Question } from '../question.ts'
 import { Stage } from '../stage.ts'
 import { signalbox } from '../subjects/signalbox.ts'
+import { warmed } from '../warm.ts'
 
 const COUNTS = [100, 1_000, 10_000, 20_000]
 const QUICK_COUNTS = [100, 1_000]
 const OPENING = 64
 const CONCURRENCY = 32
-const WARM_MS = 2_000
 const WATCH_MS = 2_000
 const ROUNDS = 3
 /** Descriptors of the generator that hold no session, and logins that are measured beside them. */
@@ -26,7 +26,10 @@ async function run(bench: Bench): Promise<void> {
   const proxy = await stage.launch(signalbox('primary', 'Signalbox'))
   const target = stage.target(proxy.port)
   const logins = { type: 'login', target, concurrency: CONCURRENCY, ms: bench.roundMs } as const
-  await stage.measure(proxy, { ...logins, ms: WARM_MS })
+  await warmed(bench, async () => {
+    const { outcome, cost } = await stage.measure(proxy, logins)
+    return cost.cpuSeconds / outcome.done
+  })
   await sleep(WATCH_MS)
   const before = treePss([proxy.pid])
   const rounds = Math.min(ROUNDS, bench.rounds)
@@ -59,7 +62,7 @@ const question: Question = {
     background: { label: 'background work', unit: '% of a core', better: 'less', chart: true },
   },
   goals: [],
-  takes: { full: 70, quick: 0 },
+  takes: { full: 60, quick: 0 },
   run,
 }
 

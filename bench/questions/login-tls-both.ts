@@ -12,7 +12,7 @@ const question: Question = {
     { kind: 'goal', subject: 'Signalbox, kernel', figure: 'cpu', of: 'Dovecot', most: 0.8 },
     { kind: 'goal', subject: 'Signalbox, kernel', figure: 'cpu', of: 'HAProxy', most: 1.1 },
   ],
-  takes: { full: 105, quick: 20 },
+  takes: { full: 75, quick: 25 },
   run: (bench) => compareLogins(bench, { legs: 'both', concurrency: 64 }),
 }
 
