@@ -1,5 +1,7 @@
 /** `npm start`: the command line, with the demo where no configuration is named. */
-import { program } from './program.ts'
+import { useCompileCache } from '../compile-cache.ts'
 
+useCompileCache()
+const { program } = await import('./program.ts')
 const args = process.argv.slice(2)
 process.exitCode = await program(args.length === 0 ? ['demo'] : args, process.env)

@@ -6,9 +6,9 @@
  * Fields that could carry a secret by mistake are replaced by serializers instead of pino's `redact`: the same effect on
  * top-level keys, but a line that holds none of them pays nothing.
  */
+import { createRequire } from 'node:module'
 import { pino } from 'pino'
 import type { LogFn, Logger } from 'pino'
-import { prettyFactory } from 'pino-pretty'
 import type { Clock } from '../clock.ts'
 import type { LogLevel } from '../config/config.ts'
 import { Destination } from './destination.ts'
@@ -92,6 +92,8 @@ function withSentence(this: Logger, args: Parameters<LogFn>, method: LogFn): voi
 }
 
 function prettyRender(colour: boolean): (line: string) => string {
+  // Read when it is needed: a start that logs JSON does without its modules.
+  const { prettyFactory } = createRequire(import.meta.url)('pino-pretty') as typeof import('pino-pretty')
   const pretty = prettyFactory({ colorize: colour, translateTime: 'SYS:HH:MM:ss.l', errorLikeObjectKeys: [], singleLine: true })
   return (line) => pretty(showEscapes(line)) ?? line
 }

@@ -16,8 +16,7 @@ import { addUp, Counters, NO_CACHE } from '../observe/counters.ts'
 import { watchProcess } from '../observe/process-facts.ts'
 import type { FleetMessage } from './fleet.ts'
 import type { HealthMessage } from './health.ts'
-import { Metrics } from './metrics.ts'
-import type { Reading } from './metrics.ts'
+import type { Metrics, Reading } from './metrics.ts'
 import type { WorkerHandle } from './supervisor.ts'
 import { Tally } from './tally.ts'
 import type { Sampled, TallyMessage } from './tally.ts'
@@ -44,7 +43,7 @@ export class Observatory {
   readonly tally: RunningActor<TallyMessage>
   readonly happenings: Happenings
   readonly #options: ObservatoryOptions
-  readonly #metrics = new Metrics()
+  #metrics: Promise<Metrics> | undefined
   readonly #process: ReturnType<typeof watchProcess>
   /** What this process counts itself: connections that no worker ever saw. */
   readonly #counters = new Counters()
@@ -116,9 +115,16 @@ export class Observatory {
     this.tally.ref.tell({ type: 'worker-gone', worker })
   }
 
+  /** Loads what a scrape needs: after what a start waits for, and before the files may be another version's. */
+  async prepareMetrics(): Promise<Metrics> {
+    this.#metrics ??= import('./metrics.ts').then(({ Metrics }) => new Metrics())
+    return this.#metrics
+  }
+
   /** Prometheus text. Rejects with ACTOR_DEADLINE when a room of this process can't be asked. */
   async metrics(): Promise<string> {
-    return this.#metrics.scrape(await this.#reading())
+    const metrics = await this.prepareMetrics()
+    return metrics.scrape(await this.#reading())
   }
 
   async #reading(): Promise<Reading> {

@@ -14,7 +14,6 @@ import type { Loaded } from '../config/load.ts'
 import { Catalogue } from '../destination/catalogue.ts'
 import { SignalboxError } from '../errors.ts'
 import type { ConfigReloadAnswer, Stats } from '../management/operations.ts'
-import { startManagement } from '../management/server.ts'
 import type { ManagementServer } from '../management/server.ts'
 import { MappingOwner } from '../mapping/actor.ts'
 import type { MappingMessage } from '../mapping/actor.ts'
@@ -357,6 +356,8 @@ export class Primary {
       this.#started = resolve
       this.#failed = reject
       this.#supervisor.begin()
+      // In the time that the workers take; a scrape later must not find another version's files.
+      void this.#observatory.prepareMetrics()
     })
     if (this.#identity !== undefined && config.server.distribution === 'kernel') {
       dropPrivileges(this.#identity)
@@ -476,6 +477,7 @@ export class Primary {
   }
 
   async #startManagement(admin: AdminConfig, operations: PrimaryOperations): Promise<ManagementServer> {
+    const { startManagement } = await import('../management/server.ts')
     const pair = defaultKeyPair(this.#tls.config, this.#fallback, admin.certificate)
     return startManagement({
       admin,

@@ -3,7 +3,6 @@
  * it, which is why the start warns; it lives in memory only and is another one after each start.
  */
 import { isIP } from 'node:net'
-import { generate } from 'selfsigned'
 import { systemClock, type Clock } from '../clock.ts'
 import type { KeyPair } from './certificates.ts'
 
@@ -15,6 +14,8 @@ const EARLY_MS = 3_600_000
  * Makes a certificate for `names` (host names or addresses; the first one is the common name, none: localhost).
  */
 export async function selfSigned(names: readonly string[], clock: Clock = systemClock): Promise<KeyPair> {
+  // Two hundred modules that most starts can do without.
+  const { generate } = await import('selfsigned')
   const subjects = names.length > 0 ? names : ['localhost']
   const made = await generate([{ name: 'commonName', value: subjects[0] ?? 'localhost' }], {
     keyType: 'ec',
