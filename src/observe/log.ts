@@ -9,6 +9,7 @@
 import { createRequire } from 'node:module'
 import { pino } from 'pino'
 import type { LogFn, Logger } from 'pino'
+import type { prettyFactory as PrettyFactory } from 'pino-pretty'
 import type { Clock } from '../clock.ts'
 import type { LogLevel } from '../config/config.ts'
 import { Destination } from './destination.ts'
@@ -93,7 +94,7 @@ function withSentence(this: Logger, args: Parameters<LogFn>, method: LogFn): voi
 
 function prettyRender(colour: boolean): (line: string) => string {
   // Read when it is needed: a start that logs JSON does without its modules.
-  const { prettyFactory } = createRequire(import.meta.url)('pino-pretty') as typeof import('pino-pretty')
+  const { prettyFactory } = createRequire(import.meta.url)('pino-pretty') as { readonly prettyFactory: typeof PrettyFactory }
   const pretty = prettyFactory({ colorize: colour, translateTime: 'SYS:HH:MM:ss.l', errorLikeObjectKeys: [], singleLine: true })
   return (line) => pretty(showEscapes(line)) ?? line
 }
