@@ -311,7 +311,7 @@ export class DialledBackend implements Backend, BackendPort {
     this.#socket.off('error', this.#onError)
     this.#socket.off('end', this.#onEnd)
     this.#socket.off('close', this.#onEnd)
-    this.#socket.removeAllListeners('session')
+    if (this.#encrypted) this.#socket.removeAllListeners('session')
   }
 
   // ---- the end ----

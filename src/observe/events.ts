@@ -29,7 +29,8 @@ export interface LoginFields extends SessionFields {
   /** Redacted account. */
   readonly account: string
   readonly destination: string
-  readonly mechanism?: Mechanism
+  /** What is undefined doesn't stand on the line. */
+  readonly mechanism?: Mechanism | undefined
   /** Where the route came from: `cache`, `store`, `stale`. */
   readonly route?: string
   /** Whether the client's leg is encrypted. */
@@ -105,8 +106,8 @@ export function loginUnavailable(log: Logger, fields: UnavailableFields): void {
 }
 
 export interface ClosedFields extends SessionFields {
-  readonly account?: string
-  readonly destination?: string
+  readonly account?: string | undefined
+  readonly destination?: string | undefined
   /** Bytes from the client to the backend, and back, since the hand-over. */
   readonly bytes_in: number
   readonly bytes_out: number
@@ -132,9 +133,12 @@ export function sessionClosedOften(lines: FrequentLines, fields: Omit<ClosedFiel
   )
 }
 
-/** The end of a connection that never logged in. At `debug`: scanners would fill the log. */
-export function connectionClosed(log: Logger, fields: SessionFields & { seconds: number; reason: string }): void {
-  log.debug({ event: 'connection_closed', ...fields }, 'connection closed before login')
+/**
+ * The end of a connection that never logged in, or of one of HTTP, on which there is no login: `requests` says how many came.
+ * At `debug`: scanners would fill the log.
+ */
+export function connectionClosed(log: Logger, fields: SessionFields & { requests?: number; seconds: number; reason: string }): void {
+  log.debug({ event: 'connection_closed', ...fields }, fields.requests === undefined ? 'connection closed before login' : 'connection closed')
 }
 
 /** A backend doesn't take what was to tell it who the client is: it sees the proxy's address. Once per destination, protocol and worker. */

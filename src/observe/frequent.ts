@@ -22,9 +22,9 @@ const INFO = 30
 export class FrequentLines {
   readonly #options: FrequentOptions
   readonly #worker: string
-  /** The time of day that was written last, and how. */
-  #wall = 0
-  #time = ''
+  /** The second that was written last, and how: up to its fraction. */
+  #second = -1
+  #upToFraction = ''
 
   constructor(options: FrequentOptions) {
     this.#options = options
@@ -40,11 +40,13 @@ export class FrequentLines {
   write(fields: string, sentence: string): void {
     const { wall, write } = this.#options
     const now = wall()
-    if (now !== this.#wall) {
-      this.#wall = now
-      this.#time = new Date(now).toISOString()
+    const second = Math.floor(now / 1000)
+    if (second !== this.#second) {
+      this.#second = second
+      this.#upToFraction = new Date(second * 1000).toISOString().slice(0, -4)
     }
-    write(`{"level":"info","time":"${this.#time}",${this.#worker}${fields},"msg":"${sentence}"}\n`)
+    const fraction = String(Math.floor(now - second * 1000)).padStart(3, '0')
+    write(`{"level":"info","time":"${this.#upToFraction}${fraction}Z",${this.#worker}${fields},"msg":"${sentence}"}\n`)
   }
 }
 

@@ -8,25 +8,41 @@ import { isTrusted } from '../listener/trusted.ts'
 import type { ClientAnnouncement, DialogueFacts } from '../protocol/protocol.ts'
 import type { AcceptedConnection } from './services.ts'
 
-/**
- * Our own end of the connection is asked of the system by whoever announces it.
- *
- * @param ttl what is left of the forwarding's time-to-live, for the backend
- */
+/** @param ttl what is left of the forwarding's time-to-live, for the backend */
 export function announcement(connection: AcceptedConnection, ttl: number, clientTls: string | undefined): ClientAnnouncement {
-  const { clientAddress, clientPort, id } = connection
-  return {
-    clientAddress,
-    clientPort,
-    get localAddress() {
-      return connection.localAddress
-    },
-    get localPort() {
-      return connection.localPort
-    },
-    session: id,
-    ttl,
-    clientTls,
+  return new Announcement(connection, ttl, clientTls)
+}
+
+/** Our own end of the connection is asked of the system by whoever announces it. */
+class Announcement implements ClientAnnouncement {
+  readonly #connection: AcceptedConnection
+  readonly ttl: number
+  readonly clientTls: string | undefined
+
+  constructor(connection: AcceptedConnection, ttl: number, clientTls: string | undefined) {
+    this.#connection = connection
+    this.ttl = ttl
+    this.clientTls = clientTls
+  }
+
+  get clientAddress(): string {
+    return this.#connection.clientAddress
+  }
+
+  get clientPort(): number {
+    return this.#connection.clientPort
+  }
+
+  get localAddress(): string {
+    return this.#connection.localAddress
+  }
+
+  get localPort(): number {
+    return this.#connection.localPort
+  }
+
+  get session(): string {
+    return this.#connection.id
   }
 }
 

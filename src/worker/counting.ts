@@ -51,7 +51,7 @@ export class Counting {
       counts.accepted++
       counts.sessions++
       count(counts.took, took)
-      this.#sample(session, account, { state: 'begun', destination: destination ?? '' })
+      if (this.#watched) this.#sample(session, account, { state: 'begun', destination: destination ?? '' })
     }
     return {
       accepted: (session, facts) => {
@@ -77,6 +77,7 @@ export class Counting {
         if (end.login !== undefined) {
           const { account, destination } = end.login
           leg(session, destination).sessions--
+          if (!this.#watched) return to.closed(session, end)
           const { bytesIn, bytesOut, reason } = end
           const facts = { state: 'ended', destination: destination ?? '', reason, bytes_in: bytesIn, bytes_out: bytesOut }
           this.#sample(session, account, { ...facts, seconds: Math.round(end.seconds * 1000) / 1000 })
@@ -103,7 +104,6 @@ export class Counting {
   }
 
   #sample({ connection, profile }: Reported, account: string | undefined, facts: SampledSession['facts']): void {
-    if (!this.#watched) return
     if (this.#sampled.length >= SESSIONS_SAMPLED) {
       this.#unsampled++
       return

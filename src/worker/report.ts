@@ -48,11 +48,15 @@ export function sessionReport(log: Logger, redact: Redactor, clock: Clock, frequ
     accepted(session, facts) {
       if (frequent?.info === false) return
       const { mechanism, destination, route, secure, took } = facts
+      const { connection: { id, clientAddress }, profile: { listener } } = session
       const about = {
-        ...fields(session),
+        session: id,
+        listener: listener.name,
+        protocol: listener.protocol,
+        client: clientAddress,
         account: account(facts),
         destination: destination ?? NO_ACCOUNT,
-        ...(mechanism === undefined ? undefined : { mechanism }),
+        mechanism,
         route: route?.source ?? 'store',
         tls: secure,
         seconds: seconds(took / 1000),
@@ -91,16 +95,21 @@ export function sessionReport(log: Logger, redact: Redactor, clock: Clock, frequ
         if (error !== undefined) turnedAway(session, error)
         if (log.isLevelEnabled('debug')) events.connectionClosed(log, {
           ...fields(session),
+          ...(session.requests === undefined ? undefined : { requests: session.requests }),
           seconds: seconds(took),
           reason: error === undefined ? reason : error.code,
         })
         return
       }
       if (frequent?.info === false) return
+      const { connection: { id, clientAddress }, profile: { listener } } = session
       const about = {
-        ...fields(session),
+        session: id,
+        listener: listener.name,
+        protocol: listener.protocol,
+        client: clientAddress,
         account: account(login),
-        ...(login.destination === undefined ? undefined : { destination: login.destination }),
+        destination: login.destination,
         bytes_in: bytesIn,
         bytes_out: bytesOut,
         seconds: seconds(took),

@@ -60,7 +60,9 @@ describe('behind a PROXY header', () => {
       await rig.box.source.answer('a', 'one')
       await eventually(() => rig.dials.length === 1, 'dial')
       const backend = await rig.dials[0]?.succeed()
-      assert.partialDeepStrictEqual(backend?.request.client, {
+      assert.ok(backend !== undefined)
+      const { clientAddress, clientPort, localAddress, localPort, session, ttl, clientTls } = backend.request.client
+      assert.deepEqual({ clientAddress, clientPort, localAddress, localPort, session, ttl, clientTls }, {
         clientAddress: '203.0.113.9',
         clientPort: 4711,
         localAddress: '198.51.100.7',
@@ -69,8 +71,8 @@ describe('behind a PROXY header', () => {
         ttl: 6,
         clientTls: undefined,
       })
-      await eventually(() => backend?.replaying === true, 'replay')
-      backend?.refuse()
+      await eventually(() => backend.replaying, 'replay')
+      backend.refuse()
       await eventually(() => penalised.length === 1, 'a refusal is counted')
       assert.deepEqual(penalised, ['203.0.113.9'])
       rig.session.end('kicked')
