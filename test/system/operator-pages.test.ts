@@ -1,6 +1,6 @@
 /**
  * The commands of the smaller operator's pages, run as printed but for paths and the port of Redis: docs/redis.md,
- * docs/tls.md, docs/reload.md, docs/limits.md. (docs/cli.md, docs/management.md and README.md have tests of their own.) No
+ * docs/tls.md, docs/reload.md, docs/limits.md. (docs/cli.md, docs/management.md, docs/performance.md and README.md have tests of their own.) No
  * page may print a command that none of these tests runs.
  */
 import assert from 'node:assert/strict'
@@ -20,7 +20,7 @@ import { makeTemporary } from '../support/temporary.ts'
 const run = promisify(execFile)
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const PAGES = ['limits.md', 'redis.md', 'reload.md', 'tls.md']
-const ELSEWHERE = ['cli.md', 'management.md']
+const ELSEWHERE = ['cli.md', 'management.md', 'performance.md']
 
 /** The page's shell commands, block by block. */
 async function blocks(page: string): Promise<readonly string[]> {
