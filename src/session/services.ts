@@ -69,6 +69,8 @@ export interface LoginFacts {
 export interface Reported {
   readonly connection: Pick<AcceptedConnection, 'id' | 'clientAddress'>
   readonly profile: { readonly listener: ListenerConfig }
+  /** A connection of HTTP: how many requests came on it. */
+  readonly requests?: number
 }
 
 /** `backend` where nothing is said. `identifier`: the name that was sent can be no account's, so that no backend was asked. */

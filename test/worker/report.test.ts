@@ -34,7 +34,10 @@ test('a session’s lines say what happened and name no account in full', async 
   report.closed(session, { reason: 'kicked', error: undefined, bytesIn: 1, bytesOut: 2, seconds: 3, login: facts })
   assert.deepEqual([last()['event'], last()['reason'], last()['bytes_in'], last()['bytes_out']], ['session_closed', 'kicked', 1, 2])
   report.closed(session, { reason: 'logout', error: undefined, bytesIn: 0, bytesOut: 0, seconds: 3, login: undefined })
-  assert.deepEqual([last()['event'], last()['reason']], ['connection_closed', 'logout'])
+  assert.deepEqual([last()['event'], last()['reason'], last()['msg']], ['connection_closed', 'logout', 'connection closed before login'])
+  const { connection, profile } = session
+  report.closed({ connection, profile, requests: 3 }, { reason: 'client', error: undefined, bytesIn: 0, bytesOut: 0, seconds: 3, login: undefined })
+  assert.deepEqual([last()['event'], last()['requests'], last()['msg']], ['connection_closed', 3, 'connection closed'])
   report.closed(session, { reason: 'error', error: new SignalboxError('CLIENT_TIMEOUT', 'late'), bytesIn: 0, bytesOut: 0, seconds: 3, login: undefined })
   assert.equal(last()['reason'], 'CLIENT_TIMEOUT')
   report.accepted(session, { ...facts, account: undefined })

@@ -9,7 +9,7 @@ import type { Agent, ClientRequest, IncomingMessage, RequestOptions } from 'node
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { SignalboxError } from '../../errors.ts'
-import { pairs, passingTrailers } from '../../protocol/http/fields.ts'
+import { members, pairs, passingTrailers } from '../../protocol/http/fields.ts'
 import { requestFields, responseFields } from '../../protocol/http/messages.ts'
 import { announcement } from '../announcement.ts'
 import { mayNotGo, type Target } from './admission.ts'
@@ -69,6 +69,7 @@ export class BackendRequest {
       })
       request.on('response', (response) => {
         this.#heard(response)
+        if (this.#mayBeKept(response)) request.shouldKeepAlive = true
         resolve({ kind: 'response', response })
       })
       if (upgrade) {
@@ -152,6 +153,14 @@ export class BackendRequest {
     pending.traffic.moved()
     if (!pending.continued) pending.client.inform(100, [])
     pending.continued = true
+  }
+
+  /**
+   * The parser takes an answer to HEAD that tells no length for one that ends with its connection, as it doesn't know the
+   * question: it has no body (RFC 9112 §6.3), and its connection serves the next request.
+   */
+  #mayBeKept({ httpVersion, rawHeaders }: IncomingMessage): boolean {
+    return this.#options.pending.head.method === 'HEAD' && httpVersion === '1.1' && !members(rawHeaders, 'connection').includes('close')
   }
 
   #heard(response: IncomingMessage): void {

@@ -90,6 +90,10 @@ export class HttpConnection implements SessionHandle, Reported {
     return true
   }
 
+  get requests(): number {
+    return this.#requests
+  }
+
   /** A request is under way. */
   get busy(): boolean {
     return this.#exchanges > 0

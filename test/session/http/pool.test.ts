@@ -59,6 +59,30 @@ describe('a kept connection', () => {
     assert.equal(client.far.received.includes('poisoned'), false)
   })
 
+  for (const [title, answer, kept] of [
+    ['a length', 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n', true],
+    ['a coding', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', true],
+    ['neither', 'HTTP/1.1 200 OK\r\nX-A: b\r\n\r\n', true],
+    ['neither, but its word', 'HTTP/1.1 200 OK\r\nConnection: Close\r\n\r\n', false],
+    ['neither, in HTTP/1.0', 'HTTP/1.0 200 OK\r\n\r\n', false],
+    ['neither, and what looks like the next answer', `HTTP/1.1 200 OK\r\n\r\n${OK}`, false],
+    ['neither, and a body', 'HTTP/1.1 200 OK\r\n\r\npoisoned', false],
+  ] as const) {
+    it(`is ${kept ? '' : 'not '}kept behind an answer to HEAD with ${title}`, async () => {
+      await using unit = httpUnit()
+      const client = await unit.connect()
+      client.far.send(GET.replace('GET', 'HEAD'))
+      const backend = await unit.backend()
+      backend.far.send(answer)
+      await eventually(() => unit.requests.length === 1 && client.far.received.endsWith('\r\n\r\n'), 'the answer')
+      assert.match(client.far.received, /^HTTP\/1\.1 200 OK\r\n/)
+      if (!kept) await eventually(() => backend.far.gone, 'it is closed')
+      const second = await ask(unit, kept ? backend : undefined)
+      assert.match(second.client.far.received, /\r\n\r\nok$/)
+      assert.equal(unit.dials.length, kept ? 1 : 2)
+    })
+  }
+
   for (const [title, answer] of [
     ['surplus bytes', `${OK}HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\npoisoned`],
     ['half of another answer', `${OK}HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\npoison`],
