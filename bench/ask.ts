@@ -2,6 +2,7 @@
  * Entry of a question's process: asks one question and sends its result to the harness. A process of its own gives each
  * question the same start: a clean heap, no compiled code of another one, and nothing left behind when it fails.
  */
+import { rmSync } from 'node:fs'
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -116,6 +117,12 @@ async function ask(asked: Asked): Promise<QuestionResult> {
   const directory = await mkdtemp(join(tmpdir(), 'signalbox-bench-'))
   await chmod(directory, 0o755)
   const bench = new Asking(asked, directory)
+  const abandoned = (): void => {
+    // Nobody to tell: the harness was ended. Comes after the handlers that end the servers, which were there before.
+    process.once('exit', () => rmSync(directory, { recursive: true, force: true, maxRetries: 3 }))
+    process.exit(1)
+  }
+  process.once('disconnect', abandoned)
   const started = performance.now()
   let failure: string | undefined
   try {
@@ -142,8 +149,6 @@ async function ask(asked: Asked): Promise<QuestionResult> {
 }
 
 if (import.meta.main && process.send !== undefined) {
-  // Nobody to tell: the harness was ended.
-  process.once('disconnect', () => process.exit(1))
   const result = await ask(JSON.parse(process.argv[2] ?? '{}') as Asked)
   process.send({ type: 'result', result } satisfies Told, () => process.exit())
 }
