@@ -28,12 +28,12 @@ export interface NotifierOptions {
 }
 
 /** What the environment says of the service manager (sd_notify(3), sd_watchdog_enabled(3)); takes it out of there. */
-export function serviceManager(env: NodeJS.ProcessEnv, pid: number): Pick<NotifierOptions, 'deliver' | 'watchdog'> {
+export function serviceManager(env: NodeJS.ProcessEnv, pid: number, clock: Clock): Pick<NotifierOptions, 'deliver' | 'watchdog'> {
   const { NOTIFY_SOCKET: socket, WATCHDOG_USEC: every, WATCHDOG_PID: meant, PATH } = env
   for (const name of ['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID']) delete env[name]
   if (socket === undefined || socket === '') return { deliver: undefined, watchdog: undefined }
   const watched = every !== undefined && /^[1-9]\d{0,15}$/.test(every) && (meant === undefined || meant === String(pid))
-  return { deliver: (assignments) => run(assignments, { NOTIFY_SOCKET: socket, PATH }), watchdog: watched ? Number(every) / 1000 : undefined }
+  return { deliver: (assignments) => run(assignments, { NOTIFY_SOCKET: socket, PATH }, clock), watchdog: watched ? Number(every) / 1000 : undefined }
 }
 
 export class Notifier {
@@ -101,11 +101,13 @@ export class Notifier {
 }
 
 /** Runs systemd-notify, which waits until the service manager has read the message. */
-function run(assignments: readonly string[], env: NodeJS.ProcessEnv): Promise<void> {
+function run(assignments: readonly string[], env: NodeJS.ProcessEnv, clock: Clock): Promise<void> {
   return new Promise((resolve, reject) => {
-    execFile('systemd-notify', [...assignments], { env, timeout: NOTIFY_MS, killSignal: 'SIGKILL' }, (error, _out, said) => {
+    const child = execFile('systemd-notify', [...assignments], { env }, (error, _out, said) => {
+      timer.cancel()
       if (error === null) resolve()
       else reject(new SignalboxError('INTERNAL', `systemd-notify: ${said.trim() === '' ? error.message : said.trim()}`, { cause: error }))
     })
+    const timer = clock.after(NOTIFY_MS, () => void child.kill('SIGKILL'))
   })
 }

@@ -89,7 +89,7 @@ async function run(
     instanceFailed(logger, { error })
     return error.code === 'CONFIG_INVALID' || error.code === 'SOURCE_INVALID' ? 2 : 1
   }
-  const notify = new Notifier({ clock: systemClock, log: logger, alive: () => primary.alive, ...serviceManager(process.env, process.pid) })
+  const notify = new Notifier({ clock: systemClock, log: logger, alive: () => primary.alive, ...serviceManager(process.env, process.pid, systemClock) })
   let up = false
   asked.again = (times) => {
     if (times > 1) {

@@ -14,15 +14,9 @@ import type { Clock, Timer } from '../clock.ts'
 import type { ConnectionEnvelope, Settings, StartEnvelope, ToPrimary, ToWorker } from '../cluster/channel.ts'
 import { expectSocketLists } from '../cluster/socket-lists.ts'
 import { asSignalboxError, impossible, SignalboxError } from '../errors.ts'
-import {
-  DEATHS_AT_START,
-  RESPAWN_MAX_MS,
-  RESPAWN_MIN_MS,
-  WORKER_PING_MS,
-  WORKER_STALL_MS,
-  WORKER_START_MS,
-} from '../limits.ts'
+import { WORKER_PING_MS, WORKER_STALL_MS, WORKER_START_MS } from '../limits.ts'
 import type { WorkerMessage } from '../worker/messages.ts'
+import { Deaths } from './deaths.ts'
 import { Vigil } from './vigil.ts'
 import { nextStep } from './rotation.ts'
 
@@ -140,14 +134,13 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
   readonly #stations = new Map<number, Station>()
   readonly #vigil: Vigil
   #everReady = false
-  #deaths = 0
+  readonly #deaths = new Deaths()
   #wanted: number
   /** How long sessions of a worker that is taken out may go on. */
   #grace = 0
   /** Starts that are put off. */
   #putOff = 0
   #rolling: Rolling | undefined
-  #pause = RESPAWN_MIN_MS
   #pinging: Timer | undefined
   #ended = false
   #stopping: { readonly question: Stop; readonly reply: Reply } | undefined
@@ -371,14 +364,11 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
     observer.gone(station.handle, { code, signal, expected })
     if (this.#stopping !== undefined) return this.#settle()
     if (expected || this.#ended) return
-    this.#deaths++
-    if (!this.#everReady && this.#deaths >= DEATHS_AT_START) {
-      return observer.giveUp(`${this.#deaths} workers died before one was ready`)
-    }
     const young = !started || clock.now() - station.since < GROWN_UP_MS
-    this.#pause = young ? Math.min(this.#pause * 2, RESPAWN_MAX_MS) : RESPAWN_MIN_MS
+    const pause = this.#deaths.one({ young, everReady: this.#everReady })
+    if (pause === undefined) return observer.giveUp(`${this.#deaths.count} workers died before one was ready`)
     this.#putOff++
-    clock.after(young ? this.#pause / 2 : 0, () => self({ type: 'respawn' }), { keepAlive: true })
+    clock.after(pause, () => self({ type: 'respawn' }), { keepAlive: true })
   }
 
   #ping(): void {

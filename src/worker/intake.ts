@@ -63,7 +63,7 @@ const OWN_IDS = 2 ** 40
 
 export class Intake {
   readonly #options: IntakeOptions
-  #arrived: Taken[] = []
+  #arrived: (Taken & { readonly at: number })[] = []
   #ended: number[] = []
   /** Began on shared sockets and was not told yet: id → listener and address. */
   readonly #opened = new Map<number, { readonly listener: string; readonly address: string }>()
@@ -91,7 +91,7 @@ export class Intake {
       return
     }
     socket.allowHalfOpen = true
-    this.#arrived.push({ id, listener, socket, address, port })
+    this.#arrived.push({ id, listener, socket, address, port, at: envelope.at })
     this.#schedule()
   }
 
@@ -181,6 +181,13 @@ export class Intake {
     return this.#all >= (this.#options.capacity ?? Number.POSITIVE_INFINITY) ? 'descriptors' : undefined
   }
 
+  #decline(late: readonly Taken[]): void {
+    // Closes this process's descriptors only; the primary still holds the connections.
+    for (const { socket } of late) socket.destroy()
+    const { acceptor, worker } = this.#options
+    acceptor.tell({ type: 'declined', worker, ids: late.map(({ id }) => id) })
+  }
+
   #count(listener: number, by: 1 | -1): void {
     this.#all += by
     this.#open.set(listener, (this.#open.get(listener) ?? 0) + by)
@@ -205,8 +212,12 @@ export class Intake {
 
   #flush(): void {
     this.#scheduled = false
-    const { worker, acceptor, flush, begin } = this.#options
-    const arrived = this.#arrived
+    const { worker, clock, acceptor, flush, begin } = this.#options
+    // The turn may have been long, and the primary may have given them to somebody else meanwhile: looked at once more,
+    // right before it is told.
+    const oldest = clock.now() - HANDOVER_FRESH_MS
+    const arrived = this.#arrived.filter(({ at }) => at >= oldest)
+    if (arrived.length < this.#arrived.length) this.#decline(this.#arrived.filter(({ at }) => at < oldest))
     this.#arrived = []
     if (arrived.length > 0) {
       acceptor.tell({ type: 'taken', worker, ids: arrived.map(({ id }) => id) })

@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { Notifier, serviceManager } from '../../src/cli/notify.ts'
-import { NOTIFY_LOG_MS } from '../../src/limits.ts'
+import { NOTIFY_LOG_MS, NOTIFY_MS } from '../../src/limits.ts'
 import { FakeClock } from '../support/fake-clock.ts'
+import { soon } from '../support/soon.ts'
 import { KeptLog } from '../support/source-log.ts'
+import { makeTemporary } from '../support/temporary.ts'
 
 /** A notifier whose messages are kept, and delivered at once unless `deliver` says otherwise. */
 function rig({ watchdog, deliver }: { watchdog?: number; deliver?: () => Promise<void> } = {}) {
@@ -110,7 +114,7 @@ describe('what the service manager is told', () => {
 
   it('is nothing where nobody asked', async () => {
     const clock = new FakeClock()
-    const notifier = new Notifier({ clock, log: new KeptLog(), alive: () => true, ...serviceManager({}, 1) })
+    const notifier = new Notifier({ clock, log: new KeptLog(), alive: () => true, ...serviceManager({}, 1, clock) })
     notifier.ready()
     notifier.reloading()
     notifier.stopping()
@@ -119,9 +123,31 @@ describe('what the service manager is told', () => {
   })
 })
 
+describe('a service manager that reads nothing', () => {
+  it('is given up at its time and not before', async () => {
+    await using directory = await makeTemporary('notify')
+    // Says that it is there, and then waits for ever, as the real one does for a manager that hangs.
+    const program = join(directory.path, 'systemd-notify')
+    await writeFile(program, `#!/bin/sh\necho $$ > ${directory.path}/pid\nexec sleep 600\n`, { mode: 0o700 })
+    const clock = new FakeClock()
+    const { deliver } = serviceManager({ NOTIFY_SOCKET: '@nobody', PATH: `${directory.path}:/usr/bin:/bin` }, 1, clock)
+    const outcomes: string[] = []
+    const delivered = deliver?.(['READY=1']).catch((error: unknown) => void outcomes.push(String(error)))
+    const pid = await soon('it runs', async () => Number(await readFile(join(directory.path, 'pid'), 'utf8').catch(() => '')) || undefined)
+    clock.advance(NOTIFY_MS - 1)
+    await new Promise((resolve) => setImmediate(resolve))
+    process.kill(pid, 0)
+    assert.deepEqual(outcomes, [])
+    clock.advance(1)
+    await delivered
+    assert.match(outcomes[0] ?? '', /systemd-notify/)
+    assert.throws(() => process.kill(pid, 0))
+  })
+})
+
 describe('what the environment says of the service manager', () => {
   const found = (env: NodeJS.ProcessEnv) => {
-    const { deliver, watchdog } = serviceManager(env, 17)
+    const { deliver, watchdog } = serviceManager(env, 17, new FakeClock())
     return { told: deliver !== undefined, watchdog }
   }
 

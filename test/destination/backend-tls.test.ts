@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
-import type { Socket } from 'node:net'
+import { constants, randomBytes } from 'node:crypto'
+import type { AddressInfo, Socket } from 'node:net'
 import { afterEach, before, test } from 'node:test'
-import { TLSSocket } from 'node:tls'
-import { randomBytes } from 'node:crypto'
+import { createServer as createTlsServer, TLSSocket } from 'node:tls'
 import { systemClock, type Clock } from '../../src/clock.ts'
 import type { DestinationConfig } from '../../src/config/config.ts'
 import type { DialOutcome, DialRequest } from '../../src/destination/backend.ts'
 import { BackendDialer } from '../../src/destination/dialer.ts'
 import { SignalboxError, type ErrorCode } from '../../src/errors.ts'
 import type { LoginProtocol } from '../../src/protocol/protocol.ts'
-import { TLS_SESSION_MS } from '../../src/limits.ts'
+import { TLS_SESSION_MS, TLS_SESSIONS } from '../../src/limits.ts'
 import { makeAuthority, makeExpired, makeSelfSigned, pinOf } from '../support/certificates.ts'
 import type { Authority, Issued } from '../support/certificates.ts'
 import { loginOf, requestOf, serverConfigOf, talk, talkServer } from '../support/fake-backend.ts'
@@ -236,6 +236,40 @@ test('the second login resumes the session of the first, TLS 1.3 and 1.2, and al
     await Promise.all(Array.from({ length: 8 }, () => logIn(dial, request)))
     assert.deepEqual(server.resumed, [false, ...new Array<boolean>(13).fill(true)], maxVersion)
   }
+})
+
+test('as many sessions are kept as there is room for; one more, and the oldest goes', async (t) => {
+  // With session identifiers instead of tickets the server sees which one it is offered.
+  const issuedIds: string[] = []
+  const offered: number[] = []
+  const stored = new Map<string, Buffer>()
+  const server = createTlsServer({ ...good, maxVersion: 'TLSv1.2', secureOptions: constants.SSL_OP_NO_TICKET }, (socket) => {
+    socket.on('error', () => {})
+    socket.write('HELLO there\n')
+    socket.on('data', (chunk: Buffer) => void (/LOGIN/.test(chunk.toString()) && socket.write('YES\n')))
+  })
+  server.on('newSession', (id: Buffer, data: Buffer, done: () => void) => {
+    issuedIds.push(id.toString('hex'))
+    stored.set(id.toString('hex'), data)
+    done()
+  })
+  server.on('resumeSession', (id: Buffer, done: (error: Error | null, data: Buffer | null) => void) => {
+    // A client of TLS 1.3 that has none to offer sends one that it has made up (RFC 8446, appendix D.4).
+    if (stored.has(id.toString('hex'))) offered.push(issuedIds.indexOf(id.toString('hex')))
+    done(null, stored.get(id.toString('hex')) ?? null)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.after(() => server.close())
+  const { dial } = dialerOf()
+  const request = requestOf((server.address() as AddressInfo).port, 'implicit', strict())
+  // All at once, so that none has anything to resume yet.
+  const backends = await Promise.all(Array.from({ length: TLS_SESSIONS + 1 }, () => dial(request)))
+  for (const backend of backends) backend.destroy()
+  assert.equal(issuedIds.length, TLS_SESSIONS + 1)
+  for (let more = 0; more < TLS_SESSIONS + 1; more++) await logIn(dial, request)
+  // Each but the last is offered once, that one again. Handshakes that run at once may end in any order: how many different ones counts.
+  assert.equal(offered.length, TLS_SESSIONS + 1)
+  assert.equal(new Set(offered).size, TLS_SESSIONS)
 })
 
 test('a session is of use for its own destination, port and TLS configuration only', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { SignalboxError } from '../../src/errors.ts'
-import { CUTOVER_FAILURES } from '../../src/limits.ts'
+import { CUTOVER_FAILURES, CUTOVER_HOLD_SECONDS } from '../../src/limits.ts'
 import { TestManagement } from '../support/management.ts'
 
 const PATH = '/accounts/cutover?destination=new'
@@ -47,6 +47,11 @@ describe('POST /accounts/cutover', () => {
       ['account_cutover', 'carol', 'ok', 'moved'],
       ['account_cutover', 'carol', 'ok', 'unchanged'],
     ])
+  })
+
+  test('holds for CUTOVER_HOLD_SECONDS unless it is told otherwise', async () => {
+    await api.ask('POST', `${PATH}&identifier=carol`)
+    assert.deepEqual(api.operations.calls, [['cutover', { identifier: 'carol', destination: 'new', hold: CUTOVER_HOLD_SECONDS, client: '127.0.0.1' }]])
   })
 
   test('is 409 while somebody else moves it, and says who and since when', async () => {

@@ -1,7 +1,7 @@
 /** Deadlines, pauses and notices of the mapping sources. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { RECONNECT_MAX_MS, RECONNECT_MIN_MS } from '../../src/limits.ts'
+import { RECONNECT_MAX_MS, RECONNECT_MIN_MS, WATCH_REFUSED_MS } from '../../src/limits.ts'
 import { reconnectPause } from '../../src/mapping/backoff.ts'
 import { within } from '../../src/mapping/deadline.ts'
 import { OnceAMinute } from '../../src/mapping/notice.ts'
@@ -35,7 +35,13 @@ test('pauses grow from the first to the longest, never at the same instant for e
     }
   }
   assert.ok(new Set(Array.from({ length: 100 }, () => reconnectPause(20))).size > 10)
-  assert.ok(reconnectPause(1_000, 60_000) >= 30_000)
+})
+
+test('a server that refused is asked again after pauses that grow to a minute, and no further', () => {
+  for (let times = 12; times <= 200; times++) {
+    const pause = reconnectPause(times, WATCH_REFUSED_MS)
+    assert.ok(pause >= WATCH_REFUSED_MS / 2 - 1 && pause <= WATCH_REFUSED_MS, `${times}: ${pause}`)
+  }
 })
 
 test('a thing is said once a minute, another thing at once', () => {

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
+import crypto from 'node:crypto'
+import { syncBuiltinESMExports } from 'node:module'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { asSignalboxError, SignalboxError } from '../../src/errors.ts'
+import { REDACTIONS_REMEMBERED } from '../../src/limits.ts'
 import { errorFields } from '../../src/observe/error-fields.ts'
 import { createRedactor, printable, redactUrl, redactUrls } from '../../src/observe/redaction.ts'
 
@@ -15,6 +18,25 @@ describe('redacted accounts', () => {
     assert.equal(createRedactor({ accounts: 'redacted', redactionKey: 'k1' })('alice@example.org'), once)
     assert.notEqual(createRedactor({ accounts: 'redacted', redactionKey: 'k2' })('alice@example.org'), once)
     assert.notEqual(redact('alicf@example.org'), once)
+  })
+
+  test('are remembered, so many of them: one more, and the one that was asked for longest ago is made anew', (t) => {
+    const hashed = t.mock.method(crypto, 'createHmac')
+    syncBuiltinESMExports()
+    t.after(() => {
+      hashed.mock.restore()
+      syncBuiltinESMExports()
+    })
+    const fresh = createRedactor({ accounts: 'redacted', redactionKey: 'k3' })
+    for (let number = 0; number < REDACTIONS_REMEMBERED; number++) fresh(`account${number}`)
+    assert.equal(hashed.mock.callCount(), REDACTIONS_REMEMBERED)
+    fresh('account0')
+    assert.equal(hashed.mock.callCount(), REDACTIONS_REMEMBERED, 'the first is still remembered')
+    fresh('one more')
+    fresh('account0')
+    assert.equal(hashed.mock.callCount(), REDACTIONS_REMEMBERED + 1)
+    fresh('account1')
+    assert.equal(hashed.mock.callCount(), REDACTIONS_REMEMBERED + 2, 'the oldest has made room')
   })
 
   test('characters are not torn and control characters become visible', () => {

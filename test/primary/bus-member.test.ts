@@ -5,6 +5,7 @@ import { decodeBusFrame, encodeBusFrame } from '../../src/bus/frame.ts'
 import type { OutgoingFrame } from '../../src/bus/frame.ts'
 import type { Clock, Timer } from '../../src/clock.ts'
 import { SignalboxError } from '../../src/errors.ts'
+import { BUS_WELCOMES } from '../../src/limits.ts'
 import type { Change } from '../../src/primary/bus-member.ts'
 import { BusHub } from '../support/bus-hub.ts'
 import type { HubFrame } from '../support/bus-hub.ts'
@@ -1026,6 +1027,25 @@ describe('recordings and forgeries', () => {
       await settle()
     }
     assert.deepEqual(b.member.peers(), [])
+  })
+})
+
+describe('introductions', () => {
+  test('so many between two heartbeats are answered, one more is not, and the next heartbeat begins anew', async () => {
+    const stage = new Stage()
+    await stage.joined('a')
+    const facts = { digest: 'x', version: '1', workers: 1 }
+    const hello = (number: number): void => stage.forge({ kind: 'hello', instance: `x${number}`, epoch: 1, sequence: 1, payload: { question: number, facts, destinations: [] } })
+    const welcomed = (): string[] => stage.hub.published.filter(({ from, channel, bytes }) => from === 'a' && channel.includes(':to:x') && decodeBusFrame(bytes, channel, undefined).header.kind === 'welcome').map(({ channel }) => channel)
+    await stage.beats(1)
+    for (let number = 1; number <= BUS_WELCOMES + 1; number++) hello(number)
+    await settle()
+    assert.equal(welcomed().length, BUS_WELCOMES)
+    assert.ok(!welcomed().some((channel) => channel.endsWith(`:to:x${BUS_WELCOMES + 1}`)))
+    await stage.beats(1)
+    hello(BUS_WELCOMES + 1)
+    await settle()
+    assert.ok(welcomed().some((channel) => channel.endsWith(`:to:x${BUS_WELCOMES + 1}`)))
   })
 })
 

@@ -3,6 +3,7 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { SignalboxError } from '../../src/errors.ts'
 import type { ErrorCode } from '../../src/errors.ts'
+import { CUTOVER_LEASE_MARGIN_MS } from '../../src/limits.ts'
 import type { Confirmation, CutoverAnswer, CutoverStep } from '../../src/management/operations.ts'
 import type { LeaseHolder } from '../../src/mapping/lease.ts'
 import { cutover } from '../../src/primary/cutover.ts'
@@ -22,6 +23,8 @@ class Ground implements CutoverGround {
   readonly holds = new Set<string>()
   mapping: string | undefined
   holder: LeaseHolder | undefined
+  /** For how long, milliseconds. */
+  leased: number | undefined
   /** Destinations of the account's sessions. */
   sessions: string[] = []
   /** What a question rejects with, by its name; `written`: although it has done its work. */
@@ -40,8 +43,9 @@ class Ground implements CutoverGround {
     return this.mapping
   }
 
-  async lease(_: string, holder: LeaseHolder): Promise<LeaseHolder | undefined> {
+  async lease(_: string, holder: LeaseHolder, ms: number): Promise<LeaseHolder | undefined> {
     this.#ask('lease')
+    this.leased = ms
     if (this.holder !== undefined) return this.holder
     this.holder = holder
     return undefined
@@ -113,6 +117,12 @@ describe('the cutover of an account', () => {
     assert.deepEqual([answer.from, answer.sessionsEnded, answer.confirmation], ['old', 2, GOOD])
     assert.deepEqual(outcomes(answer), ['hold ok', 'write ok', 'invalidate ok', 'kick ok', 'release ok'])
     assert.deepEqual([ground.mapping, ground.sessions, ground.holds.size, ground.holder], ['new', ['new'], 0, undefined])
+  })
+
+  test('the lease outlives the hold, a write that takes as long again, and what the rest may take', async () => {
+    const ground = new Ground('old')
+    await act(ground)
+    assert.equal(ground.leased, 2 * 30_000 + CUTOVER_LEASE_MARGIN_MS)
   })
 
   test('an account without a mapping is moved too, and spares sessions that are there by default', async () => {

@@ -15,7 +15,7 @@ import { until } from '../support/fleet-rig.ts'
 /** By when a death is in the log and a connection that was on its way to the dead is closed or handed on; a second, and a busy machine. */
 const LATE_MS = 5_000
 const PATIENCE_MS = 20_000
-const LANES = 24
+const LANES = 8
 const MAIL = ['imap', 'pop3', 'managesieve', 'submission']
 
 interface Death {
@@ -46,7 +46,7 @@ async function main(ms: number, every: number): Promise<number> {
   let visitors = 0
   let longest = 0
   const accounts = (): string => `visitor${++visitors}@example.com`
-  const crowd = new Crowd(doors, { accounts, lanes: LANES, rest: 20, size: 20_000, stayers: 40, random, patience: PATIENCE_MS }, (trip) => {
+  const crowd = new Crowd(doors, { accounts, lanes: LANES, rest: 40, size: 20_000, stayers: 40, random, patience: PATIENCE_MS }, (trip) => {
     const from = systemClock.now()
     return {
       back(result) {
@@ -78,6 +78,15 @@ async function main(ms: number, every: number): Promise<number> {
   }
   process.stdout.write(`${deaths.length} workers killed; visits: ${JSON.stringify(tally)}; slowest login ${Math.round(longest)} ms\n`)
   process.stdout.write(`${cut} sessions were in a worker that was killed, ${ended} connections were on their way to one; anything else: ${wrong.length}\n${wrong.slice(0, 20).join('\n')}\n`)
+  // Why somebody was told to come again: `unanswered` is a machine too busy to take a connection in time.
+  const reasons: Record<string, number> = {}
+  for (const { box } of fleet.members) {
+    for (const { event, code, reason, times } of box.lines) {
+      const why = event === 'login_unavailable' ? String(code) : event === 'connection_refused' ? String(reason) : undefined
+      if (why !== undefined) reasons[why] = (reasons[why] ?? 0) + (typeof times === 'number' ? times : 1)
+    }
+  }
+  process.stdout.write(`told to come again, by the log: ${JSON.stringify(reasons)}\n`)
   return wrong.length === 0 ? 0 : 1
 }
 

@@ -40,7 +40,7 @@ async function main(ms: number, rounds: number): Promise<number> {
     await end()
     await fleet.together()
     counted = undefined
-    cause.over(0)
+    cause.over()
     const tried = Object.values(counts).reduce((sum, count) => sum + count, 0)
     const share = (counts['served'] ?? 0) / tried
     totals.tried += tried

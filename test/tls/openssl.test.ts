@@ -7,7 +7,9 @@ import { createServer } from 'node:net'
 import type { AddressInfo, Server } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { promisify } from 'node:util'
 import type { TlsConfig } from '../../src/config/config.ts'
+import { TLS_TICKET_SECONDS } from '../../src/limits.ts'
 import type { InboundTls } from '../../src/tls/inbound.ts'
 import { createInboundTls } from '../../src/tls/server.ts'
 import { selfSigned } from '../../src/tls/self-signed.ts'
@@ -123,6 +125,17 @@ describe('clients of other makers', { skip: skipWithout('openssl', 'python3') },
         const again = await handshake(version, '-ign_eof', '-servername', name, '-sess_in', kept)
         assert.deepEqual([again.reused, again.subject], [true, 'mail.example.com'], `${version} ${name}`)
       }
+    }
+  })
+
+  it('are told how long a ticket is good for', async () => {
+    serve()
+    const kept = join(temporary.path, 'session')
+    for (const version of ['-tls1_2', '-tls1_3']) {
+      await handshake(version, '-ign_eof', '-servername', 'mail.example.com', '-sess_out', kept)
+      const { stdout } = await promisify(execFile)(programPath('openssl'), ['sess_id', '-in', kept, '-noout', '-text'])
+      // The server's own word; a client that tries later gets a full handshake.
+      assert.match(stdout, new RegExp(`ticket lifetime hint: ${TLS_TICKET_SECONDS} \\(seconds\\)`), version)
     }
   })
 

@@ -75,12 +75,23 @@ test('what was sent up to 400 ms ago is taken, what is older is declined and its
   const sent = envelope(1)
   clock.advance(HANDOVER_FRESH_MS)
   intake.take(sent, fresh.near)
-  clock.advance(0.5)
-  intake.take({ ...sent, id: 2 }, old.near)
+  intake.take({ ...sent, id: 2, at: sent.at - 0.5 }, old.near)
   assert.equal(old.near.destroyed, true)
   assert.deepEqual(log, [{ type: 'declined', worker: 7, ids: [2] }])
   await eventually(() => begun.length === 1, 'the fresh one begins')
   assert.equal(begun[0]?.id, 1)
+})
+
+test('what grows too old in a long turn is declined at its end, as the primary may have given it to somebody else', async (context) => {
+  const { log, begun, intake, envelope, clock } = room(context)
+  const [slow, fresh] = await Promise.all([socketPair(), socketPair()])
+  intake.take(envelope(1), slow.near)
+  clock.advance(HANDOVER_FRESH_MS + 0.5)
+  intake.take(envelope(2), fresh.near)
+  await eventually(() => begun.length === 1, 'the fresh one begins')
+  assert.deepEqual(begun.map(({ id }) => id), [2])
+  assert.equal(slow.near.destroyed, true)
+  assert.deepEqual(log.slice(0, 2), [{ type: 'declined', worker: 7, ids: [1] }, { type: 'taken', worker: 7, ids: [2] }])
 })
 
 test('a draining worker, and one whose descriptor got lost, decline', async (context) => {
