@@ -99,6 +99,8 @@ export interface ChaosFleetOptions {
   readonly disk?: string
   readonly accounts: readonly string[]
   readonly tables?: Tables
+  /** Keys for every listener. */
+  readonly listener?: Readonly<Record<string, unknown>>
   readonly env?: NodeJS.ProcessEnv
 }
 
@@ -245,7 +247,7 @@ export class ChaosFleet implements AsyncDisposable {
     const sound: Tables = {
       limits: { auth_failure_delay: '10ms' },
       tls: { certificate: { test: { cert: at('cert.pem'), key: at('key.pem') } } },
-      listener: Object.fromEntries(listening.map(({ protocol, tls, port }) => [`${protocol}-${tls}`, { protocol, bind: [`127.0.0.1:${port}`], tls }])),
+      listener: Object.fromEntries(listening.map(({ protocol, tls, port }) => [`${protocol}-${tls}`, { protocol, bind: [`127.0.0.1:${port}`], tls, ...options.listener }])),
       capabilities: { imap: open, pop3: open, managesieve: open, submission: open },
       destination: Object.fromEntries(
         Object.entries(hosts).map(([destination, host], index) => {
