@@ -1,13 +1,11 @@
 /** One question: what does a route cost that a worker must ask Redis for? */
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { Redis } from 'ioredis'
-import { freePort } from '../../test/support/ports.ts'
 import { systemClock } from '../../src/clock.ts'
 import { openRedisLookup } from '../../src/mapping/redis/lookup.ts'
 import { account, ACCOUNTS } from '../lookup/mail.ts'
 import { rate } from '../lookup/rate.ts'
 import type { Bench, Figures, Question, Subject } from '../question.ts'
+import { startRedis } from '../redis.ts'
 
 const IN_FLIGHT = 256
 const ALONE = 4_000
@@ -31,7 +29,7 @@ const question: Question = {
   ],
   takes: { full: 25, quick: 6 },
   async run(bench) {
-    const url = await startRedis(bench)
+    const url = await startRedis(bench, OURS)
     if (url === undefined) return
     const filling = new Redis(url, { protocol: 2 })
     for (let n = 0; n < ACCOUNTS; n += 10_000) {
@@ -62,24 +60,6 @@ const question: Question = {
       subject(bench, BARE, async (n) => (await clients[turn++ % CONNECTIONS]?.get(PREFIX + account(n))) ?? undefined),
     ])
   },
-}
-
-async function startRedis(bench: Bench): Promise<string | undefined> {
-  const port = await freePort()
-  const server = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', bench.directory], { stdio: 'ignore' })
-  const failed = await Promise.race([once(server, 'error').then(() => true), once(server, 'spawn').then(() => false)])
-  if (failed) {
-    bench.missing(OURS, 'redis-server is not installed')
-    return undefined
-  }
-  bench.use({
-    async [Symbol.asyncDispose]() {
-      const ended = once(server, 'exit')
-      server.kill()
-      await ended
-    },
-  })
-  return `redis://127.0.0.1:${port}`
 }
 
 function subject(bench: Bench, name: string, ask: (n: number) => Promise<string | undefined>): Subject {
