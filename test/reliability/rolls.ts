@@ -1,0 +1,107 @@
+/**
+ * `node test/reliability/rolls.ts [--rolls 10] [--rate 200]`: the workers of an instance are replaced one by one, again and again, under so many logins a
+ * second (plain IMAP, each a connection of its own) and beside sessions that stay. Nobody may be refused, sent away or cut. Says what rate was
+ * reached: clients, servers and proxy share the machine. Status 1 when somebody noticed.
+ */
+import { connect } from 'node:net'
+import { parseArgs } from 'node:util'
+import { systemClock } from '../../src/clock.ts'
+import { ChaosFleet } from '../chaos/fleet.ts'
+import { CLIENTS } from '../chaos/speech.ts'
+import { Talk } from '../chaos/talk.ts'
+
+const ACCOUNTS = Array.from({ length: 50 }, (_, index) => `roll${index}@example.com`)
+const STAYERS = 40
+const PATIENCE_MS = 20_000
+const TURN_MS = 20
+/** Logins under way at a time: more would only measure how long a queue can get. */
+const AT_ONCE = 100
+
+const { values } = parseArgs({ options: { rolls: { type: 'string', default: '10' }, rate: { type: 'string', default: '200' } } })
+process.exitCode = await main(Number(values.rolls), Number(values.rate))
+
+async function main(rolls: number, rate: number): Promise<number> {
+  await using fleet = await ChaosFleet.start({ source: 'redis', accounts: ACCOUNTS, tables: { server: { roll_grace: '1h' } } })
+  const [member] = fleet.members
+  const port = member?.doors.find(({ protocol, tls }) => protocol === 'imap' && tls === 'plain')?.port ?? 0
+  if (member === undefined) throw new Error('no instance')
+  const outcomes: Record<string, number> = {}
+  const latencies: number[] = []
+  let underWay = 0
+  const begin = (count: number): void => {
+    underWay++
+    const at = systemClock.now()
+    void logIn(port, ACCOUNTS[count % ACCOUNTS.length] ?? '').then((outcome) => {
+      underWay--
+      outcomes[outcome] = (outcomes[outcome] ?? 0) + 1
+      if (outcome === 'in') latencies.push(systemClock.now() - at)
+    })
+  }
+  const stayers = await Promise.all(Array.from({ length: STAYERS }, async (_, index) => {
+    const talk = await Talk.connect({ port, patience: PATIENCE_MS })
+    if ((await CLIENTS.imap.logIn(talk, ACCOUNTS[index % ACCOUNTS.length] ?? '', undefined)) !== 'in') throw new Error('a session could not begin')
+    return talk
+  }))
+  let over = false
+  let begun = 0
+  let owed = 0
+  const started = systemClock.now()
+  const driving = (async () => {
+    while (!over) {
+      await systemClock.sleep(TURN_MS)
+      owed = Math.min(owed + (rate * TURN_MS) / 1_000, AT_ONCE)
+      for (; owed >= 1 && underWay < AT_ONCE; owed--) begin(begun++)
+    }
+  })()
+  let cut = 0
+  for (let roll = 0; roll < rolls; roll++) {
+    const from = member.box.lines.length
+    member.box.signal('SIGUSR2')
+    await member.box.line(({ event }) => event === 'rolled', 120_000, from)
+    for (const talk of stayers) {
+      try {
+        talk.write('WHERE\r\n')
+        await talk.until(/^AT /)
+      } catch {
+        cut++
+      }
+    }
+  }
+  over = true
+  await driving
+  const seconds = (systemClock.now() - started) / 1_000
+  while (underWay > 0) await systemClock.sleep(20)
+  for (const talk of stayers) talk.destroy()
+  latencies.sort((one, other) => one - other)
+  const at = (share: number): string => (latencies[Math.floor(share * (latencies.length - 1))] ?? Number.NaN).toFixed(0)
+  process.stdout.write(`${rolls} rolls in ${seconds.toFixed(0)} s; ${begun} logins, ${(begun / seconds).toFixed(0)} a second: ${JSON.stringify(outcomes)}; median ${at(0.5)} ms, 99 % ${at(0.99)} ms, at most ${at(1)} ms\n`)
+  process.stdout.write(`${STAYERS} sessions stayed throughout; found cut: ${cut}\n`)
+  return cut === 0 && Object.keys(outcomes).every((outcome) => outcome === 'in') ? 0 : 1
+}
+
+/** A login with as little work as possible: connection, greeting, LOGIN, and its answer. */
+function logIn(port: number, account: string): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect({ port, host: '127.0.0.1', noDelay: true })
+    let text = ''
+    let asked = false
+    const end = (outcome: string): void => {
+      timer.cancel()
+      socket.destroy()
+      resolve(outcome)
+    }
+    const timer = systemClock.after(PATIENCE_MS, () => end('unanswered'), { keepAlive: true })
+    socket.on('error', (error: Error & { code?: string }) => end(error.code ?? 'error'))
+    socket.on('close', () => end(asked ? 'ended after the login command' : 'ended before the login command'))
+    socket.on('data', (chunk: Buffer) => {
+      text += chunk.toString('latin1')
+      if (!text.endsWith('\r\n')) return
+      if (!asked) {
+        if (!text.startsWith('* OK')) return end('sent away')
+        asked = true
+        text = ''
+        socket.write(`a LOGIN ${account} secret\r\n`)
+      } else end(text.startsWith('a OK') ? 'in' : 'told to come again')
+    })
+  })
+}
