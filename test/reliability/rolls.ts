@@ -27,12 +27,12 @@ async function main(rolls: number, rate: number): Promise<number> {
   if (member === undefined) throw new Error('no instance')
   const outcomes: Record<string, number> = {}
   const latencies: number[] = []
-  let underWay = 0
+  const underWay = new Set<number>()
   const begin = (count: number): void => {
-    underWay++
+    underWay.add(count)
     const at = systemClock.now()
     void logIn(port, ACCOUNTS[count % ACCOUNTS.length] ?? '').then((outcome) => {
-      underWay--
+      underWay.delete(count)
       outcomes[outcome] = (outcomes[outcome] ?? 0) + 1
       if (outcome === 'in') latencies.push(systemClock.now() - at)
     })
@@ -42,15 +42,15 @@ async function main(rolls: number, rate: number): Promise<number> {
     if ((await CLIENTS.imap.logIn(talk, ACCOUNTS[index % ACCOUNTS.length] ?? '', undefined)) !== 'in') throw new Error('a session could not begin')
     return talk
   }))
-  let over = false
+  const over = new AbortController()
   let begun = 0
   let owed = 0
   const started = systemClock.now()
   const driving = (async () => {
-    while (!over) {
+    while (!over.signal.aborted) {
       await systemClock.sleep(TURN_MS)
       owed = Math.min(owed + (rate * TURN_MS) / 1_000, AT_ONCE)
-      for (; owed >= 1 && underWay < AT_ONCE; owed--) begin(begun++)
+      for (; owed >= 1 && underWay.size < AT_ONCE; owed--) begin(begun++)
     }
   })()
   let cut = 0
@@ -67,10 +67,10 @@ async function main(rolls: number, rate: number): Promise<number> {
       }
     }
   }
-  over = true
+  over.abort()
   await driving
   const seconds = (systemClock.now() - started) / 1_000
-  while (underWay > 0) await systemClock.sleep(20)
+  while (underWay.size > 0) await systemClock.sleep(20)
   for (const talk of stayers) talk.destroy()
   latencies.sort((one, other) => one - other)
   const at = (share: number): string => (latencies[Math.floor(share * (latencies.length - 1))] ?? Number.NaN).toFixed(0)
