@@ -131,6 +131,8 @@ class Half {
   readonly #to: Socket
   readonly #bridge: Standing
   readonly #meter: Meter | undefined
+  /** The other side has once been slower: from then on its 'drain' is listened to. */
+  #waited = false
   /** The socket that the data goes to was told all and closed. */
   through = false
 
@@ -161,7 +163,9 @@ class Half {
     }
     if (this.#to.write(chunk)) return
     this.#from.pause()
-    this.#to.once('drain', this.#onDrain)
+    if (this.#waited) return
+    this.#waited = true
+    this.#to.on('drain', this.#onDrain)
   }
 
   readonly #onDrain = (): void => {
