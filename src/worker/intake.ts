@@ -16,7 +16,7 @@ import type { Clock, Timer } from '../clock.ts'
 import type { ConnectionEnvelope } from '../cluster/channel.ts'
 import type { ListenerConfig } from '../config/config.ts'
 import { SignalboxError } from '../errors.ts'
-import { ENDED_MS, HANDOVER_FRESH_MS } from '../limits.ts'
+import { ENDED_MS, HANDOVER_DEADLINE_MS, HANDOVER_FRESH_MS } from '../limits.ts'
 import { plainAddress } from '../listener/address.ts'
 import type { NumberedListener } from '../listener/numbered.ts'
 import type { AcceptorMessage } from '../primary/handover-messages.ts'
@@ -58,6 +58,8 @@ interface Place {
   readonly tooBusy: Buffer
 }
 
+/** What was sent so long ago and has only now been told as taken may be somebody else's. */
+const TOLD_MS = (HANDOVER_FRESH_MS + HANDOVER_DEADLINE_MS) / 2
 /** Worker-made numbers of connections begin here, times the worker's number: apart from the primary's own. */
 const OWN_IDS = 2 ** 40
 
@@ -225,6 +227,21 @@ export class Intake {
     }
     this.tell()
     flush()
-    for (const taken of arrived) begin(taken)
+    // Once more, now that it has been told: a process may stand still anywhere. Told in time, a connection is ours, and the
+    // primary knows; told too late it may be somebody else's by now, whose dialogue ours would fall into: nobody has it then.
+    const latest = clock.now() - TOLD_MS
+    for (const taken of arrived) {
+      if (taken.at >= latest) begin(taken)
+      else this.#drop(taken)
+    }
+  }
+
+  /** Ends it for whoever holds a descriptor of it; the client tries again. */
+  #drop({ id, listener, socket }: Taken): void {
+    socket.on('error', () => {})
+    // A FIN goes out, where closing this process's descriptor alone would change nothing for the others.
+    socket.end()
+    socket.destroySoon()
+    this.ended(id, listener)
   }
 }

@@ -6,7 +6,7 @@ import type { TestContext } from 'node:test'
 import type { ActorRef, Message } from '../../src/actor/message.ts'
 import type { ConnectionEnvelope } from '../../src/cluster/channel.ts'
 import type { ListenerConfig } from '../../src/config/config.ts'
-import { ENDED_MS, HANDOVER_FRESH_MS } from '../../src/limits.ts'
+import { ENDED_MS, HANDOVER_DEADLINE_MS, HANDOVER_FRESH_MS } from '../../src/limits.ts'
 import type { AcceptorMessage } from '../../src/primary/handover-messages.ts'
 import type { LimitsMessage } from '../../src/primary/limits.ts'
 import { Intake } from '../../src/worker/intake.ts'
@@ -17,7 +17,7 @@ import { freePort } from '../support/ports.ts'
 import { eventually } from '../support/settled.ts'
 import { Peer, socketPair } from '../support/socket-pair.ts'
 
-function room(context: TestContext, atOnce = false) {
+function room(context: TestContext, { atOnce = false, stall = () => {} }: { atOnce?: boolean; stall?: () => void } = {}) {
   const clock = new FakeClock()
   /** Everything that leaves, in order: messages, `flush`, `begin <id>`. */
   const log: (Message | string)[] = []
@@ -31,7 +31,10 @@ function room(context: TestContext, atOnce = false) {
     clock,
     acceptor: noting<AcceptorMessage>(),
     limits: noting<LimitsMessage>(),
-    flush: () => log.push('flush'),
+    flush: () => {
+      stall()
+      log.push('flush')
+    },
     atOnce: () => atOnce,
     begin: (taken) => {
       begun.push(taken)
@@ -94,6 +97,17 @@ test('what grows too old in a long turn is declined at its end, as the primary m
   assert.deepEqual(log.slice(0, 2), [{ type: 'declined', worker: 7, ids: [1] }, { type: 'taken', worker: 7, ids: [2] }])
 })
 
+test('where the process stands still between the look and the telling, nobody keeps the connection', async (context) => {
+  const { log, begun, intake, envelope, clock } = room(context, { stall: () => clock.advance(HANDOVER_DEADLINE_MS) })
+  const { near, far } = await socketPair()
+  intake.take(envelope(1), near)
+  await eventually(() => far.gone, 'the client sees its end')
+  assert.equal(begun.length, 0)
+  assert.deepEqual(log.slice(0, 2), [{ type: 'taken', worker: 7, ids: [1] }, 'flush'])
+  clock.advance(ENDED_MS)
+  assert.deepEqual(log.slice(2), [{ type: 'ended', ids: [1] }, 'flush'])
+})
+
 test('a draining worker, and one whose descriptor got lost, decline', async (context) => {
   const { log, begun, intake, envelope } = room(context)
   intake.take(envelope(1), undefined)
@@ -123,7 +137,7 @@ test('what has ended is told in company, after a moment or with what is taken', 
 })
 
 test('where the next connection may wait for it, what has ended is told in one message per turn', async (context) => {
-  const { log, intake } = room(context, true)
+  const { log, intake } = room(context, { atOnce: true })
   intake.ended(1, 0)
   intake.ended(2, 0)
   await eventually(() => log.length === 2, 'it is told')
