@@ -26,6 +26,8 @@ const CALM_MS = 60_000
 /** The first round in which something is done wrong on purpose: one without it shows that nothing else was. */
 const SEEDED_ROUND = 2
 const SEEDED_MS = 1_000
+/** Long enough that somebody comes by. */
+const SILENCE_MS = 15_000
 
 /** What can be done wrong on purpose, unknown to the judge; the run must fail, and not before. */
 export const SEEDED = ['route', 'byte', 'silence', 'cut'] as const
@@ -172,7 +174,7 @@ async function sabotage(seeded: Seeded, { fleet, judge, operators, random }: Sce
     case 'silence': {
       const { links } = random.pick(fleet.members)
       links.clients.pause()
-      await systemClock.sleep(PATIENCE_MS + 2_000)
+      await systemClock.sleep(PATIENCE_MS + SILENCE_MS)
       links.clients.resume()
       return
     }
