@@ -232,6 +232,8 @@ export const HTTP_PIPELINED = 16
 /** Requests of one HTTP/2 connection at a time, and what all its streams may hold (MiB). */
 export const HTTP2_STREAMS = 100
 export const HTTP2_SESSION_MIB = 8
+/** How much larger than max_head_size a head of HTTP/2 may be to be told so (431); beyond, its stream is reset without a word. */
+export const HTTP2_HEAD_ROOM = 262_144
 /** What a client of HTTP/2 may send of one body, and of all bodies of its connection, before somebody has read it (Node's default of 64 KiB makes every round trip a pause). */
 export const HTTP2_STREAM_WINDOW = 1_048_576
 export const HTTP2_SESSION_WINDOW = 4 * 1_048_576

@@ -20,21 +20,23 @@ const HOP_BY_HOP = new Set([
   'http2-settings',
 ])
 
-/** What proxies say about a client. An underscore counts as a hyphen: many servers can't tell the two apart. */
+/** What proxies say about a client, or about what it has asked for, besides X-Forwarded and all that begins so. */
 const ABOUT_CLIENT = new Set([
   'forwarded',
-  'x-forwarded-for',
-  'x-forwarded-host',
-  'x-forwarded-port',
-  'x-forwarded-proto',
-  'x-forwarded-server',
+  'client-ip',
+  'true-client-ip',
+  'x-client-ip',
+  'x-cluster-client-ip',
+  'x-original-forwarded-for',
+  'x-original-host',
+  'x-original-url',
   'x-real-ip',
+  'x-rewrite-url',
 ])
 
 /** What a trailer may not bring in (RFC 9110 §6.5.1): framing, routing, request modifiers, authentication. */
 const NOT_IN_TRAILERS = new Set([
   ...HOP_BY_HOP,
-  ...ABOUT_CLIENT,
   'authorization',
   'cache-control',
   'content-encoding',
@@ -91,12 +93,18 @@ export function endToEnd(fields: Fields, more: ReadonlySet<string> = NONE): stri
 
 /** The fields without what proxies say about a client. */
 export function withoutClaims(fields: Fields): string[] {
-  return without(fields, (key) => ABOUT_CLIENT.has(key) || (key.includes('_') && ABOUT_CLIENT.has(key.replaceAll('_', '-'))))
+  return without(fields, isClaim)
+}
+
+/** An underscore counts as a hyphen: many servers can't tell the two apart. */
+function isClaim(key: string): boolean {
+  const name = key.includes('_') ? key.replaceAll('_', '-') : key
+  return ABOUT_CLIENT.has(name) || name.startsWith('x-forwarded')
 }
 
 /** Trailers that may pass. */
 export function passingTrailers(trailers: Fields): readonly string[] {
-  return trailers.length === 0 ? trailers : without(trailers, (key) => NOT_IN_TRAILERS.has(key.replaceAll('_', '-')))
+  return trailers.length === 0 ? trailers : without(trailers, (key) => NOT_IN_TRAILERS.has(key.replaceAll('_', '-')) || isClaim(key))
 }
 
 function without(fields: Fields, drop: (key: string) => boolean): string[] {

@@ -8,7 +8,7 @@ import { members, valuesOf, type Fields } from './fields.ts'
 
 /** As a parser gives it. */
 export interface RawHead {
-  readonly version: '1.0' | '1.1' | '2'
+  readonly version: '1.0' | '1.1' | '2' | 'unknown'
   readonly method: string
   /** The request target (HTTP/2: `:path`). */
   readonly target: string
@@ -19,7 +19,7 @@ export interface RawHead {
 }
 
 export interface RequestHead {
-  readonly version: RawHead['version']
+  readonly version: Exclude<RawHead['version'], 'unknown'>
   readonly method: string
   /** Path and query in origin-form, or `*`. */
   readonly target: string
@@ -63,6 +63,7 @@ const SINGLE = ['authorization', 'content-type', 'expect'] as const
 export function readHead(raw: RawHead, ended = false, most = Number.POSITIVE_INFINITY): RequestHead | BadHead {
   const { version, method, fields } = raw
   if (version === '2' && sizeOf(raw) > most) return { status: 431, reason: 'the head is too large' }
+  if (version === 'unknown') return bad('the version is unknown')
   if (!TOKEN.test(method)) return bad('the method is none')
   if (method === 'TRACE' || method === 'CONNECT') return { status: 405, reason: 'the method is not served' }
   for (let at = 0; at + 1 < fields.length; at += 2) {

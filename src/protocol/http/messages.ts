@@ -54,8 +54,25 @@ function oneCookie(fields: Fields): Fields {
  * The fields of the response to the client; the length stays, which says how much of a body belongs to a HEAD, but not where
  * there may be none (RFC 9110 §8.6).
  */
-export function responseFields(fields: Fields, status?: number): string[] {
-  return status === 204 ? endToEnd(fields, LENGTH) : endToEnd(fields)
+export function responseFields(fields: Fields, status: number): string[] {
+  return status === 204 || status < 200 ? endToEnd(fields, LENGTH) : endToEnd(fields)
+}
+
+/** Why an answer that the parser took is none that may be passed on; holds nothing of what the backend sent. */
+export function faultOf(status: number, version: string, fields: Fields): string | undefined {
+  if (version !== '1.0' && version !== '1.1') return 'the version of the answer is unknown'
+  // RFC 9110 §15: a class of its own there is none; 101 is no answer to a request that asked for no other protocol.
+  if (status < 200 || status > 599) return 'the status of the answer is none'
+  const codings = members(fields, 'transfer-encoding')
+  if (codings.length === 0) return undefined
+  // RFC 9112 §6.1. What else it is coded in would reach the client without a word about it.
+  return version === '1.1' && codings.length === 1 && codings[0] === 'chunked' ? undefined : 'the transfer coding of the answer is unknown'
+}
+
+/** Whether a backend's 101 is what a client has asked for that asked for a WebSocket. */
+export function agreesToWebSocket(fields: Fields): boolean {
+  const upgrade = members(fields, 'upgrade')
+  return upgrade.length === 1 && upgrade[0] === 'websocket'
 }
 
 /** Whether a request asks for a WebSocket (RFC 6455 §4.1) and nothing else. */

@@ -10,7 +10,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { SignalboxError } from '../../errors.ts'
 import { members, pairs, passingTrailers } from '../../protocol/http/fields.ts'
-import { requestFields, responseFields } from '../../protocol/http/messages.ts'
+import { agreesToWebSocket, requestFields, responseFields } from '../../protocol/http/messages.ts'
 import { announcement } from '../announcement.ts'
 import { mayNotGo, type Target } from './admission.ts'
 import type { PendingRequest } from './pending-request.ts'
@@ -65,19 +65,19 @@ export class BackendRequest {
       request.on('continue', () => this.#goOn())
       request.on('information', ({ statusCode, rawHeaders }) => {
         pending.traffic.moved()
-        if (statusCode !== 100) pending.client.inform(statusCode, responseFields(rawHeaders))
+        if (statusCode !== 100) pending.client.inform(statusCode, responseFields(rawHeaders, statusCode))
       })
       request.on('response', (response) => {
         this.#heard(response)
         if (this.#mayBeKept(response)) request.shouldKeepAlive = true
         resolve({ kind: 'response', response })
       })
-      if (upgrade) {
-        request.on('upgrade', (response, socket, early) => {
-          this.#heard(response)
-          resolve({ kind: 'upgrade', response, socket, early })
-        })
-      }
+      request.on('upgrade', (response, socket, early) => {
+        this.#heard(response)
+        if (upgrade && agreesToWebSocket(response.rawHeaders)) return resolve({ kind: 'upgrade', response, socket, early })
+        socket.destroy()
+        reject(new SignalboxError('BACKEND_PROTOCOL', 'the backend agrees to what nobody has asked for'))
+      })
       if (pending.head.body.kind === 'none') request.end()
       return () => request.destroy()
     })
@@ -143,7 +143,12 @@ export class BackendRequest {
     const request = this.#request
     body.sendTo(request, traffic, () => {
       const trailers = pairs(passingTrailers(client.trailers))
-      if (trailers.length > 0) request.addTrailers(trailers)
+      try {
+        if (trailers.length > 0) request.addTrailers(trailers)
+      } catch (thrown) {
+        request.destroy(new SignalboxError('CLIENT_PROTOCOL', 'a trailer is malformed', { cause: thrown }))
+        return
+      }
       request.end()
     })
   }

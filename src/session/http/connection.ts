@@ -11,7 +11,7 @@ import { TLSSocket } from 'node:tls'
 import type { Timer } from '../../clock.ts'
 import type { ListenerConfig } from '../../config/config.ts'
 import { asSignalboxError, SignalboxError } from '../../errors.ts'
-import { HTTP_KEEPALIVE_MARGIN_MS, HTTP2_SESSION_MIB, HTTP2_SESSION_WINDOW, HTTP2_STREAM_WINDOW, HTTP2_STREAMS, HTTP_PIPELINED } from '../../limits.ts'
+import { HTTP_KEEPALIVE_MARGIN_MS, HTTP2_HEAD_ROOM, HTTP2_SESSION_MIB, HTTP2_SESSION_WINDOW, HTTP2_STREAM_WINDOW, HTTP2_STREAMS, HTTP_PIPELINED } from '../../limits.ts'
 import { lastAnswer, type AnswerStatus } from '../../protocol/http/answer.ts'
 import type { Rule } from '../../protocol/http/routes.ts'
 import { announced, counted, encrypted, hasSteps, inTime, speaksForOthers, tlsVersion } from '../accept.ts'
@@ -174,9 +174,15 @@ export class HttpConnection implements SessionHandle, Reported {
 
   #serveHttp2(socket: Socket): void {
     const { maxHeadSize } = this.#options.services.http
+    // Node resets what is larger than it was told; what is not gets our 431. A field counts 32 at least.
+    const maxHeaderListSize = maxHeadSize + HTTP2_HEAD_ROOM
     const session = performServerHandshake(socket, {
       maxSessionMemory: HTTP2_SESSION_MIB,
-      settings: { maxConcurrentStreams: HTTP2_STREAMS, maxHeaderListSize: maxHeadSize, initialWindowSize: HTTP2_STREAM_WINDOW, enablePush: false },
+      maxHeaderListPairs: maxHeaderListSize / 32,
+      maxSendHeaderBlockLength: maxHeaderListSize,
+      // A backend may say such a field twice, and its answer is passed on as it is.
+      strictSingleValueFields: false,
+      settings: { maxConcurrentStreams: HTTP2_STREAMS, maxHeaderListSize, initialWindowSize: HTTP2_STREAM_WINDOW, enablePush: false },
     })
     this.#http2 = session
     session.on('error', unheard)

@@ -8,7 +8,8 @@ import type { RawHead } from '../../protocol/http/head.ts'
 import type { ClientSide, ResponseHead } from './client-side.ts'
 
 export function rawHead({ httpVersion, method = '', url = '', rawHeaders }: IncomingMessage): RawHead {
-  return { version: httpVersion === '1.1' ? '1.1' : '1.0', method, target: url, fields: rawHeaders }
+  const version = httpVersion === '1.1' || httpVersion === '1.0' ? httpVersion : 'unknown'
+  return { version, method, target: url, fields: rawHeaders }
 }
 
 export class Http1Client implements ClientSide {
@@ -51,8 +52,12 @@ export class Http1Client implements ClientSide {
   inform(status: number, fields: Fields): void {
     // A client of HTTP/1.0 doesn't know them (RFC 9110 §15.2).
     if (this.answered || this.#response.destroyed || this.raw.version !== '1.1') return
-    if (status === 100) this.#response.writeContinue()
-    else this.#response.writeInformation(status, [...fields])
+    try {
+      if (status === 100) this.#response.writeContinue()
+      else this.#response.writeInformation(status, [...fields])
+    } catch {
+      // Whoever called is in the midst of reading the backend. Such an answer may be left out.
+    }
   }
 
   respond({ status, message, fields, last }: ResponseHead): Writable {

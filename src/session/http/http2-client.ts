@@ -55,7 +55,11 @@ export class Http2Client implements ClientSide {
 
   inform(status: number, fields: Fields): void {
     if (this.answered || this.#stream.destroyed) return
-    this.#stream.additionalHeaders({ ':status': status, ...lowered(fields) })
+    try {
+      this.#stream.additionalHeaders({ ':status': status, ...lowered(fields) })
+    } catch {
+      // Whoever called is in the midst of reading the backend. Such an answer may be left out (RFC 9110 §15.2).
+    }
   }
 
   respond({ status, fields, bodiless }: ResponseHead): Writable {
@@ -75,8 +79,14 @@ export class Http2Client implements ClientSide {
     if (!this.#stream.destroyed) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR)
   }
 
+  /** Nobody stands above it who could hear of an error. */
   #sendTrailers(): void {
-    if (!this.#stream.destroyed) this.#stream.sendTrailers(lowered(this.#last))
+    if (this.#stream.destroyed) return
+    try {
+      this.#stream.sendTrailers(lowered(this.#last))
+    } catch {
+      this.abort()
+    }
   }
 }
 
@@ -92,17 +102,14 @@ function regular(raw: Fields): string[] {
 }
 
 /** Names in lower case, as HTTP/2 wants them (§8.2); repetitions as lists. */
-function lowered(fields: Fields): Record<string, string | string[]> {
+function lowered(fields: Fields): Record<string, string[]> {
   const values = new Map<string, string[]>()
   for (const { key, value } of each(fields)) {
     const known = values.get(key)
     if (known === undefined) values.set(key, [value])
     else known.push(value)
   }
-  return Object.fromEntries([...values].map(([key, list]) => [key, list.length === 1 ? (list[0] ?? '') : SINGLE.has(key) ? (list.at(-1) ?? '') : list]))
+  return Object.fromEntries(values)
 }
-
-/** Fields of a response that Node sends once. A backend that repeats one of them contradicts itself: its last word counts, as in HTTP/1.1. */
-const SINGLE = new Set(['age', 'content-disposition', 'content-encoding', 'content-language', 'content-length', 'content-location', 'content-md5', 'content-range', 'content-type', 'date', 'etag', 'expires', 'last-modified', 'location', 'retry-after'])
 
 function unheard(): void {}

@@ -8,7 +8,7 @@ import type { Writable } from 'node:stream'
 import { SignalboxError } from '../../errors.ts'
 import { answer, type AnswerStatus } from '../../protocol/http/answer.ts'
 import { members, passingTrailers, type Fields } from '../../protocol/http/fields.ts'
-import { responseFields } from '../../protocol/http/messages.ts'
+import { faultOf, responseFields } from '../../protocol/http/messages.ts'
 import type { ClientSide } from './client-side.ts'
 import type { PendingRequest } from './pending-request.ts'
 
@@ -19,6 +19,9 @@ export interface ReplyOptions {
   /** The client was told so. */
   readonly closing: () => void
 }
+
+/** A reason phrase (RFC 9112 §4): the parser takes controls in it as well. */
+const PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/
 
 /** A head of which it is not said yet whether it is the last one. */
 interface Head {
@@ -52,9 +55,11 @@ export class Reply {
     const { statusCode: status = 502, statusMessage: message = '' } = response
     // It broke off before anybody listened, together with its head.
     if (response.errored !== null) throw new SignalboxError('BACKEND_CLOSED', response.errored.message, { cause: response.errored })
+    const fault = faultOf(status, response.httpVersion, response.rawHeaders)
+    if (fault !== undefined) throw new SignalboxError('BACKEND_PROTOCOL', fault)
     if (members(response.rawHeaders, 'content-type').some((type) => type.startsWith('text/event-stream'))) traffic.watch(services.server.bridgeIdle)
     const bodiless = head.method === 'HEAD' || status === 204 || status === 304
-    const sink = this.#begin({ status, message, fields: responseFields(response.rawHeaders, status), bodiless }, this.#unread(pending))
+    const sink = this.#begin({ status, message: PHRASE.test(message) ? message : '', fields: responseFields(response.rawHeaders, status), bodiless }, this.#unread(pending))
     await halt.step<void>((resolve, reject) => {
       response.on('error', (error) => reject(new SignalboxError('BACKEND_CLOSED', error.message, { cause: error })))
       response.on('data', (chunk: Buffer) => {

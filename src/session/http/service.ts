@@ -88,6 +88,8 @@ export class HttpService {
     server.maxHeadersCount = 0
     server.on('request', (request, response) => this.#of(request.socket).requested(request, response))
     server.on('checkContinue', (request, response) => this.#of(request.socket).requested(request, response))
+    // One that is none of ours is the backend's to judge.
+    server.on('checkExpectation', (request, response) => this.#of(request.socket).requested(request, response))
     server.on('upgrade', (request, socket, behind) => {
       if (!(socket instanceof Socket)) throw new SignalboxError('INTERNAL', 'a request for an upgrade has no body')
       this.#of(socket).upgrading(request, socket, behind)

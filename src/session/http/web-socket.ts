@@ -49,7 +49,7 @@ export async function webSocket({ exchange, response, socket: backend, early, de
     if (backend.destroyed) throw new SignalboxError('BACKEND_CLOSED', 'the backend closed the connection behind its agreement')
     const began = services.clock.now()
     const { promise: over, resolve: done } = Promise.withResolvers<BridgeResult>()
-    const socket = client.switchProtocols(responseFields(response.rawHeaders))
+    const socket = client.switchProtocols(responseFields(response.rawHeaders, 101))
     if (early.length > 0) socket.write(early)
     if (behind.length > 0) backend.write(behind)
     backend.allowHalfOpen = true

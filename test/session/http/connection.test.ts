@@ -36,6 +36,17 @@ describe('a connection', () => {
     }
   })
 
+  it('may expect what is none of ours: the backend judges it', async () => {
+    await using unit = httpUnit()
+    const client = await unit.connect()
+    client.far.send(GET.replace('\r\n\r\n', '\r\nExpect: foo\r\n\r\n'))
+    const backend = await unit.backend()
+    await eventually(() => backend.far.received.includes('Expect: foo\r\n'), 'the backend is asked')
+    backend.far.send('HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n')
+    await eventually(() => client.far.received.startsWith('HTTP/1.1 417 No\r\n'), 'its answer')
+    await eventually(() => unit.requests[0]?.status === 417, 'it is counted')
+  })
+
   it('is kept a little longer than the client is told: a request at the edge is served', async () => {
     await using unit = httpUnit({ http: { keepaliveTimeout: 10_000 } })
     const { client, backend } = await served(unit)

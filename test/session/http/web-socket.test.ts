@@ -63,6 +63,16 @@ describe('a WebSocket', () => {
     assert.equal(backend.far.received.match(/GET /g)?.length, 1)
   })
 
+  it('that the backend agrees to as something else, or as nothing, is 502', async () => {
+    for (const answer of [AGREED.replace('websocket', 'h2c'), AGREED.replace('websocket', 'websocket, h2c'), 'HTTP/1.1 101 Switching Protocols\r\n\r\n']) {
+      const { unit, client, backend } = await asked()
+      await using _ = unit
+      backend.far.send(answer)
+      await eventually(() => client.far.gone && backend.far.gone, 'both are closed')
+      assert.match(client.far.received, /^HTTP\/1\.1 502 /)
+    }
+  })
+
   it('for which its account has no place is 503, and the backend is let go', async () => {
     const { unit, client, backend } = await asked({ full: (place) => place === 'account ann' })
     await using _ = unit
