@@ -2,7 +2,7 @@
  * The client's side of one request, the same for HTTP/1.1 and HTTP/2: a head and a body come in, informational answers and
  * one response go out. Fields are lists as on the wire.
  */
-import type { Readable, Writable } from 'node:stream'
+import type { Duplex, Readable, Writable } from 'node:stream'
 import type { Fields } from '../../protocol/http/fields.ts'
 import type { RawHead } from '../../protocol/http/head.ts'
 
@@ -27,6 +27,8 @@ export interface ClientSide {
   finish(trailers: Fields): void
   /** Breaks the response off, so that the client sees that it is incomplete. */
   abort(): void
+  /** Calls back when nothing more can come: its connection (HTTP/1.1) or stream is closed, or was already. Gives what ends the watch. */
+  whenClosed(callback: () => void): () => void
 }
 
 export interface ResponseHead {
@@ -38,4 +40,14 @@ export interface ResponseHead {
   readonly last: boolean
   /** No body follows, whatever the fields say (HEAD, 204, 304). */
   readonly bodiless: boolean
+}
+
+/** As ClientSide.whenClosed. */
+export function whenClosed(stream: Duplex, callback: () => void): () => void {
+  if (stream.destroyed || stream.closed) {
+    callback()
+    return () => {}
+  }
+  stream.once('close', callback)
+  return () => stream.off('close', callback)
 }

@@ -6,7 +6,6 @@
  * afterwards a kick breaks the connection off, because nobody can say what the backend has done.
  */
 import type { IncomingMessage } from 'node:http'
-import type { Readable } from 'node:stream'
 import type { Clock, Timer } from '../../clock.ts'
 import { Halt } from '../../destination/halt.ts'
 import { asSignalboxError, SignalboxError } from '../../errors.ts'
@@ -269,8 +268,14 @@ export class Exchange implements SessionHandle, Reported {
     this.#forwarding?.destroy()
     const { promise: through, resolve } = Promise.withResolvers<void>()
     this.#body.drop(resolve)
-    const patience: Timer = this.#clock.after(HTTP_LINGER_MS, () => client.abort())
-    if ((await client.over) === 'answered' && !this.#body.complete) await Promise.race([through, closed(client.body)])
+    // The body of a connection that was given up neither ends nor closes.
+    const unwatch = client.whenClosed(resolve)
+    const patience: Timer = this.#clock.after(HTTP_LINGER_MS, () => {
+      client.abort()
+      resolve()
+    })
+    if ((await client.over) === 'answered' && !this.#body.complete) await through
+    unwatch()
     patience.cancel()
   }
 
@@ -311,11 +316,4 @@ export class Exchange implements SessionHandle, Reported {
       route: this.#forwarding?.target?.route,
     }
   }
-}
-
-function closed(stream: Readable): Promise<void> {
-  return new Promise((resolve) => {
-    if (stream.closed || stream.destroyed) resolve()
-    else stream.once('close', resolve)
-  })
 }

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
 import { pairs, type Fields } from '../../protocol/http/fields.ts'
 import type { RawHead } from '../../protocol/http/head.ts'
-import type { ClientSide, ResponseHead } from './client-side.ts'
+import { whenClosed, type ClientSide, type ResponseHead } from './client-side.ts'
 
 export function rawHead({ httpVersion, method = '', url = '', rawHeaders }: IncomingMessage): RawHead {
   const version = httpVersion === '1.1' || httpVersion === '1.0' ? httpVersion : 'unknown'
@@ -73,6 +73,10 @@ export class Http1Client implements ClientSide {
   abort(): void {
     this.#request.socket.destroy()
   }
+
+  whenClosed(callback: () => void): () => void {
+    return whenClosed(this.#request.socket, callback)
+  }
 }
 
 /**
@@ -139,6 +143,10 @@ export class UpgradeClient implements ClientSide {
 
   abort(): void {
     this.#socket.destroy()
+  }
+
+  whenClosed(callback: () => void): () => void {
+    return whenClosed(this.#socket, callback)
   }
 
   /** Agrees: the backend's own words. */

@@ -4,7 +4,7 @@ import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import type { Readable, Writable } from 'node:stream'
 import { each, type Fields } from '../../protocol/http/fields.ts'
 import type { RawHead } from '../../protocol/http/head.ts'
-import type { ClientSide, ResponseHead } from './client-side.ts'
+import { whenClosed, type ClientSide, type ResponseHead } from './client-side.ts'
 
 export class Http2Client implements ClientSide {
   readonly raw: RawHead
@@ -77,6 +77,10 @@ export class Http2Client implements ClientSide {
 
   abort(): void {
     if (!this.#stream.destroyed) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+  }
+
+  whenClosed(callback: () => void): () => void {
+    return whenClosed(this.#stream, callback)
   }
 
   /** Nobody stands above it who could hear of an error. */

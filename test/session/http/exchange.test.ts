@@ -238,6 +238,34 @@ describe('a backend that leaves', () => {
     unit.clock.advance(1)
     await eventually(() => client.far.gone, 'not for ever')
   })
+
+  for (const [title, more, answer] of [
+    ['and ends the connection with its answer', '', 'HTTP/1.1 401 No\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno'],
+    ['and hears something malformed', '\r\nzz\r\n', ''],
+    ['and hears nothing more', '', ''],
+  ] as const) {
+    it(`that is left ${title} leaves nothing behind, when the client goes and when it stays`, async () => {
+      for (const stays of [true, false]) {
+        await using unit = httpUnit({ http: { relayIdle: 5_000 } })
+        const timers = unit.clock.pending
+        const client = await unit.connect()
+        client.far.send('POST /one HTTP/1.1\r\nHost: proxy\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n')
+        const backend = await unit.backend()
+        await eventually(() => backend.far.received.endsWith('abc\r\n'), 'half the body arrives')
+        if (more !== '') client.far.send(more)
+        else if (answer !== '') backend.far.send(answer)
+        else unit.clock.advance(5_000)
+        await eventually(() => /^HTTP\/1\.1 40[018] /.test(client.far.received), 'the answer')
+        if (!stays) client.far.socket.destroy()
+        await eventually(() => unit.clock.pending > timers || unit.open() === 0, 'it is waited for')
+        if (stays) unit.clock.advance(HTTP_LINGER_MS)
+        await eventually(() => unit.requests.length === 1, 'the request is over')
+        client.far.socket.destroy()
+        await client.over
+        assert.deepEqual([unit.open(), unit.clock.pending], [0, timers])
+      }
+    })
+  }
 })
 
 describe('a kick', () => {

@@ -197,6 +197,8 @@ export function httpUnit(options: HttpUnitOptions = {}): HttpUnit {
         far.socket.destroy()
       }
       await eventually(() => pairs.every(({ near }) => near.closed), 'everything is closed')
+      // However a test has ended: what has no connection any more is no session.
+      await eventually(() => sessions.size === 0, 'nothing is left')
     },
   }
 }
