@@ -249,7 +249,8 @@ export class Exchange implements SessionHandle, Reported {
     const { client, services } = this.#options
     this.#failure = error
     const ended = error.code === 'KICKED' || error.code === 'DRAINING'
-    if (error.code !== 'CLIENT_CLOSED' && !ended && !client.answered) services.report.unavailable(this, this.#facts(), error)
+    // What clients do wrong is told with the request: a stranger's mistakes would fill the log at `warn`.
+    if (error.side !== 'client' && !ended && !client.answered) services.report.unavailable(this, this.#facts(), error)
     this.#forwarding?.destroy(error)
     if (client.answered || error.code === 'CLIENT_CLOSED' || (ended && this.#forwarding?.sent === true)) client.abort()
     else this.#reply.refuse(statusOf(error), this.#pending, error.side === 'client')
