@@ -178,6 +178,8 @@ describe('HTTP when something breaks', () => {
     socket.destroy()
     return text
   }
+  /** Requests under way, as the operator sees them. */
+  const listed = async (): Promise<number> => (await rig.admin.request('GET', '/sessions')).body.match(/"destination":\s?"old"/g)?.length ?? 0
   const get = (path: string, more = ''): string => `GET ${path} HTTP/1.1\r\nHost: mail\r\n${more}\r\n`
   const LAST = 'Connection: close\r\n'
 
@@ -294,7 +296,6 @@ describe('HTTP when something breaks', () => {
       await until(() => cut === before + 3 + index)
       leaving.destroy()
     }
-    const listed = async (): Promise<number> => (await rig.admin.request('GET', '/sessions')).body.match(/"destination":\s?"old"/g)?.length ?? 0
     for (const code of [undefined, constants.NGHTTP2_CANCEL]) {
       const leaving = http2Session()
       leaving.on('error', () => {})
@@ -308,7 +309,28 @@ describe('HTTP when something breaks', () => {
       leaving.destroy(undefined, code)
       await until(() => cut === gone)
     }
-    for (let i = 0; i < 200 && (await listed()) > 0; i++) await systemClock.sleep(10)
+  })
+
+  it('a body that is answered early, or goes on as none, leaves nothing when its client leaves', async () => {
+    const halves = [
+      [`PUT /early-413 HTTP/1.1\r\nHost: mail\r\nContent-Length: 1000000\r\n\r\n${'x'.repeat(1_000)}`, '', 413],
+      [`PUT /early-413-kept HTTP/1.1\r\nHost: mail\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n`, '', 413],
+      ['PUT /x HTTP/1.1\r\nHost: mail\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n', 'zz\r\n', 400],
+      ['PUT /x HTTP/1.1\r\nHost: mail\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n', 'X Y\r\n\r\n', 400],
+    ] as const
+    for (const [half, rest, status] of halves) {
+      const count = asked.length
+      const socket = connect(rig.plain, '127.0.0.1')
+      let said = ''
+      socket.on('data', (chunk: Buffer) => (said += chunk.toString('latin1')))
+      socket.on('error', () => {})
+      socket.write(half)
+      await until(() => asked.length === count + 1)
+      if (rest !== '') socket.write(rest)
+      await until(() => said.startsWith(`HTTP/1.1 ${status} `))
+      socket.destroy()
+    }
+    for (let i = 0; i < 300 && (await listed()) > 0; i++) await systemClock.sleep(10)
     assert.equal(await listed(), 0)
   })
 
@@ -359,6 +381,11 @@ describe('HTTP when something breaks', () => {
     await until(() => closed === IDLE, 1_500)
     const took = systemClock.now() - began
     assert.ok(took > 1_900, `${took} ms`)
+  })
+
+  it('nothing of all that is left in the list of sessions', async () => {
+    for (let i = 0; i < 300 && (await listed()) > 0; i++) await systemClock.sleep(10)
+    assert.equal(await listed(), 0)
   })
 
   it('the log says each of it once, with a reason, and nothing went wrong inside', () => {
