@@ -172,10 +172,10 @@ describe('HTTP when something breaks', () => {
     let text = ''
     socket.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')))
     socket.on('error', () => {})
-    const closed = new Promise<void>((resolve) => socket.on('close', () => resolve()))
+    const patience = systemClock.after(15_000, () => socket.destroy())
     for (const piece of pieces) socket.write(piece)
-    await Promise.race([closed, systemClock.sleep(15_000)])
-    socket.destroy()
+    await new Promise<void>((resolve) => socket.on('close', () => resolve()))
+    patience.cancel()
     return text
   }
   /** Requests under way, as the operator sees them. */
