@@ -3,26 +3,27 @@
  * new Dovecot whose ports expect PROXY headers. Every port is used by a real client before and after an account is moved.
  */
 import assert from 'node:assert/strict'
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { parse, stringify } from 'smol-toml'
 import { systemClock } from '../../src/clock.ts'
 import { makeAuthority } from '../support/certificates.ts'
 import type { Authority } from '../support/certificates.ts'
 import { startDovecot } from '../support/dovecot.ts'
 import type { Dovecot } from '../support/dovecot.ts'
+import { workOfClients } from '../support/mail-clients.ts'
 import { freePorts } from '../support/ports.ts'
 import { startPostfix } from '../support/postfix.ts'
 import type { Postfix } from '../support/postfix.ts'
-import { programPath, skipWithout } from '../support/programs.ts'
+import { skipWithout } from '../support/programs.ts'
 import { MAIN, Signalbox } from '../support/signalbox.ts'
 import { makeTemporary } from '../support/temporary.ts'
 import type { Temporary } from '../support/temporary.ts'
+import { change } from '../support/toml-table.ts'
+import type { Table } from '../support/toml-table.ts'
 
-const SCRIPT = fileURLToPath(new URL('protocols_client.py', import.meta.url))
 const CONFIG = new URL('../../config/dovecot-migration.toml', import.meta.url)
 const TOKEN = '0123456789abcdef'.repeat(4)
 const ACCOUNT = 'carol@example.com'
@@ -41,8 +42,6 @@ const PORTS = {
 type Listener = keyof typeof PORTS
 const LISTENERS = Object.keys(PORTS) as Listener[]
 const LOGINS = LISTENERS.filter((name) => name !== 'smtp' && name !== 'lmtp')
-
-type Table = { [key: string]: unknown }
 
 describe('dovecot-migration.toml', { skip: skipWithout('dovecot', 'pop3-login', 'managesieve-login', 'submission-login', 'lmtp', 'postfix', 'python3') }, () => {
   let temporary: Temporary
@@ -117,14 +116,7 @@ describe('dovecot-migration.toml', { skip: skipWithout('dovecot', 'pop3-login', 
       const ca = join(temporary.path, 'ca.pem')
       return { protocol, tls, port: ports.get(name), user: ACCOUNT, password: 'secret', ca, source, to: ACCOUNT, subject: `${name}-${net}` }
     })
-    const child = spawn(programPath('python3'), [SCRIPT], { stdio: ['pipe', 'pipe', 'inherit'], timeout: 120_000 })
-    let said = ''
-    child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString('utf8')))
-    const ended = new Promise((resolve) => child.once('close', resolve))
-    child.stdin.end(JSON.stringify(jobs))
-    await ended
-    const results: unknown = JSON.parse(said)
-    assert.ok(Array.isArray(results))
+    const results = await workOfClients(jobs)
     return Object.fromEntries(listeners.map((name, index) => [name, results[index]]))
   }
 
@@ -181,18 +173,3 @@ describe('dovecot-migration.toml', { skip: skipWithout('dovecot', 'pop3-login', 
     assert.deepEqual(box.lines.filter(({ event }) => event === 'client_address_lost' || event === 'login_unavailable'), [])
   })
 })
-
-/** Sets values by their paths. */
-function change(document: Table, values: Readonly<Record<string, unknown>>): void {
-  for (const [path, value] of Object.entries(values)) {
-    const keys = path.split('.')
-    const last = keys.pop() ?? ''
-    let table = document
-    for (const key of keys) {
-      const inner = table[key]
-      assert.ok(typeof inner === 'object' && inner !== null, path)
-      table = inner as Table
-    }
-    table[last] = value
-  }
-}

@@ -5,12 +5,11 @@
  * is submitted goes through Postfix, the proxy's LMTP pass-through and Dovecot into a mailbox.
  */
 import assert from 'node:assert/strict'
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { stringify } from 'smol-toml'
 import { systemClock } from '../../src/clock.ts'
 import { makeAuthority } from '../support/certificates.ts'
@@ -18,15 +17,15 @@ import type { Authority } from '../support/certificates.ts'
 import { startDovecot } from '../support/dovecot.ts'
 import type { Dovecot } from '../support/dovecot.ts'
 import type { LoginPorts } from '../support/dovecot-services.ts'
+import { workOfClients } from '../support/mail-clients.ts'
 import { freePorts } from '../support/ports.ts'
 import { startPostfix } from '../support/postfix.ts'
 import type { Postfix } from '../support/postfix.ts'
-import { programPath, skipWithout } from '../support/programs.ts'
+import { skipWithout } from '../support/programs.ts'
 import { MAIN, Signalbox } from '../support/signalbox.ts'
 import { makeTemporary } from '../support/temporary.ts'
 import type { Temporary } from '../support/temporary.ts'
 
-const SCRIPT = fileURLToPath(new URL('protocols_client.py', import.meta.url))
 const MODES = ['plain', 'starttls', 'implicit'] as const
 type Mode = (typeof MODES)[number]
 const FORWARDING = ['none', 'proxy', 'xclient'] as const
@@ -189,22 +188,9 @@ describe('every protocol, over every kind of leg', { skip: skipWithout('dovecot'
     )
   }
 
-  /** Lets the Python clients do the jobs one after the other. */
-  async function work(jobs: readonly Job[]): Promise<readonly unknown[]> {
-    const child = spawn(programPath('python3'), [SCRIPT], { stdio: ['pipe', 'pipe', 'inherit'], timeout: 180_000 })
-    let said = ''
-    child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString('utf8')))
-    const ended = new Promise((resolve) => child.once('close', resolve))
-    child.stdin.end(JSON.stringify(jobs))
-    await ended
-    const results: unknown = JSON.parse(said)
-    assert.ok(Array.isArray(results))
-    return results
-  }
-
   /** The work was done and the backend saw whom it should have seen, in the lines that `line` picks out of its log. */
   async function judge(cases: readonly Case[], expected: (job: Job) => unknown, log: () => Promise<string>): Promise<void> {
-    const results = await work(cases.map(({ job }) => job))
+    const results = await workOfClients(cases.map(({ job }) => job))
     const found = Object.fromEntries(cases.map(({ title }, index) => [title, results[index]]))
     assert.deepEqual(found, Object.fromEntries(cases.map(({ title, job }) => [title, expected(job)])))
     const text = await log()
@@ -246,7 +232,7 @@ describe('every protocol, over every kind of leg', { skip: skipWithout('dovecot'
     await judge(smtp, ({ subject }) => subject, () => postfix.log())
     const lmtp = [...through('lmtp', ports, 'proxy'), ...through('lmtp', otherPorts, 'none')]
     const log = async (): Promise<string> => (await dovecot.log()).replaceAll(/Connect from (\S+)/g, 'Connect from [$1]')
-    const results = await work(lmtp.map(({ job }) => job))
+    const results = await workOfClients(lmtp.map(({ job }) => job))
     for (const [index, result] of results.entries()) assert.match(`${lmtp[index]?.title}: ${String(result)}`, /: 250 2\.0\.0 .*Saved/)
     const text = await log()
     for (const { title, job, forwarding } of lmtp) assert.equal(text.includes(`[${job.source}]`), forwarding !== 'none', title)

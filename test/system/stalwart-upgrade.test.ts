@@ -3,7 +3,7 @@
  * deployment whose ports expect PROXY headers. Each rule is asked by name; an account is moved with its JMAP client connected.
  */
 import assert from 'node:assert/strict'
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
@@ -11,7 +11,6 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { parse, stringify } from 'smol-toml'
 import { WebSocket } from 'ws'
 import { makeAuthority } from '../support/certificates.ts'
@@ -20,15 +19,17 @@ import { startDovecot } from '../support/dovecot.ts'
 import type { Dovecot } from '../support/dovecot.ts'
 import { isRecord } from '../support/jmap-api.ts'
 import { JmapServer } from '../support/jmap-server.ts'
+import { workOfClients } from '../support/mail-clients.ts'
 import { freePorts } from '../support/ports.ts'
 import { startPostfix } from '../support/postfix.ts'
 import type { Postfix } from '../support/postfix.ts'
-import { programPath, skipWithout } from '../support/programs.ts'
+import { skipWithout } from '../support/programs.ts'
 import { MAIN, Signalbox } from '../support/signalbox.ts'
 import { makeTemporary } from '../support/temporary.ts'
 import type { Temporary } from '../support/temporary.ts'
+import { change } from '../support/toml-table.ts'
+import type { Table } from '../support/toml-table.ts'
 
-const SCRIPT = fileURLToPath(new URL('protocols_client.py', import.meta.url))
 const CONFIG = new URL('../../config/stalwart-upgrade.toml', import.meta.url)
 const TOKEN = '0123456789abcdef'.repeat(4)
 const ACCOUNT = 'carol@example.com'
@@ -46,8 +47,6 @@ const PORTS = {
 } as const
 type Listener = keyof typeof PORTS | 'https'
 const MAIL = Object.keys(PORTS) as (keyof typeof PORTS)[]
-type Table = { [key: string]: unknown }
-
 interface Answer {
   readonly status: number
   readonly headers: IncomingMessage['headers']
@@ -278,14 +277,7 @@ describe('stalwart-upgrade.toml', { skip: skipWithout('dovecot', 'pop3-login', '
       const [protocol, tls] = PORTS[name]
       return { protocol, tls, port: ports.get(name), user: ACCOUNT, password: 'secret', ca: join(temporary.path, 'ca.pem'), source: `127.0.${net}.${index + 1}`, to: STAYS, subject: `${name}-${net}` }
     })
-    const child = spawn(programPath('python3'), [SCRIPT], { stdio: ['pipe', 'pipe', 'inherit'], timeout: 120_000 })
-    let said = ''
-    child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString('utf8')))
-    const ended = new Promise((resolve) => child.once('close', resolve))
-    child.stdin.end(JSON.stringify(jobs))
-    await ended
-    const results: unknown = JSON.parse(said)
-    assert.ok(Array.isArray(results))
+    const results = await workOfClients(jobs)
     return Object.fromEntries(listeners.map((name, index) => [name, results[index]]))
   }
 
@@ -300,18 +292,3 @@ describe('stalwart-upgrade.toml', { skip: skipWithout('dovecot', 'pop3-login', '
     smtp: `smtp-${net}`,
   })
 })
-
-/** Sets values by their paths. */
-function change(document: Table, values: Readonly<Record<string, unknown>>): void {
-  for (const [path, value] of Object.entries(values)) {
-    const keys = path.split('.')
-    const last = keys.pop() ?? ''
-    let table = document
-    for (const key of keys) {
-      const inner = table[key]
-      assert.ok(typeof inner === 'object' && inner !== null, path)
-      table = inner as Table
-    }
-    table[last] = value
-  }
-}
