@@ -162,9 +162,8 @@ async function sabotage(seeded: Seeded, { fleet, judge, operators, random }: Sce
       const account = FIRST
       const [, first = '', second = ''] = fleet.destinations
       await fleet.set(account, judge.value(account) === first ? second : first)
-      // Visitors come by meanwhile; nobody changes it.
+      // Visitors come by meanwhile. Nobody changes it before the calm has read it, or nothing might be left to be found.
       await systemClock.sleep(SEEDED_MS)
-      operators.resume()
       return
     }
     case 'byte':

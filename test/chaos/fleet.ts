@@ -86,6 +86,8 @@ export interface Member {
   readonly doors: readonly Door[]
   /** Ways to the source, to the bus, and of IMAP's clients to the plain port. */
   readonly links: Readonly<Record<'source' | 'bus' | 'clients', TcpProxy>>
+  /** A port for IMAP that wants a PROXY header; no door for visitors. */
+  readonly behindBalancer: number
   readonly start: () => Promise<Signalbox>
   /** Writes another configuration in place of the one that it was started with. */
   readonly rewrite: (tables: Tables) => Promise<void>
@@ -236,7 +238,7 @@ export class ChaosFleet implements AsyncDisposable {
       ...(['imap', 'pop3', 'managesieve', 'submission'] as const).flatMap((protocol) => (['plain', 'starttls', 'implicit'] as const).map((tls) => ({ protocol, tls }))),
       ...(['smtp', 'lmtp', 'http'] as const).flatMap((protocol) => (['plain', 'implicit'] as const).map((tls) => ({ protocol, tls }))),
     ]
-    const [management = 0, ...free] = await freePorts(kinds.length + 1)
+    const [management = 0, behindBalancer = 0, ...free] = await freePorts(kinds.length + 2)
     const listening = kinds.map((kind, index) => ({ ...kind, port: free[index] ?? 0 }))
     const [source, bus, clients] = await Promise.all([this.redis.port, this.redis.port, listening[0]?.port ?? 0].map((port) => TcpProxy.open({ port })))
     if (source === undefined || bus === undefined || clients === undefined) throw new Error('no links')
@@ -247,7 +249,10 @@ export class ChaosFleet implements AsyncDisposable {
     const sound: Tables = {
       limits: { auth_failure_delay: '10ms' },
       tls: { certificate: { test: { cert: at('cert.pem'), key: at('key.pem') } } },
-      listener: Object.fromEntries(listening.map(({ protocol, tls, port }) => [`${protocol}-${tls}`, { protocol, bind: [`127.0.0.1:${port}`], tls, ...options.listener }])),
+      listener: {
+        ...Object.fromEntries(listening.map(({ protocol, tls, port }) => [`${protocol}-${tls}`, { protocol, bind: [`127.0.0.1:${port}`], tls, ...options.listener }])),
+        'behind-balancer': { protocol: 'imap', bind: [`127.0.0.1:${behindBalancer}`], tls: 'plain', proxy_protocol: 'required', proxy_trusted: ['127.0.0.0/8'], ...options.listener },
+      },
       capabilities: { imap: open, pop3: open, managesieve: open, submission: open },
       destination: Object.fromEntries(
         Object.entries(hosts).map(([destination, host], index) => {
@@ -281,6 +286,7 @@ export class ChaosFleet implements AsyncDisposable {
       box: await start(),
       doors,
       links: { source, bus, clients },
+      behindBalancer,
       start,
       rewrite: (tables) => writeFile(member.box.path, text(tables)),
     }

@@ -1,6 +1,6 @@
 /**
- * Hundreds of clients that come and then hardly say anything, in each phase in which one can be waited for: before the greeting is
- * answered, in the TLS handshake, in a command, in a literal, in an HTTP head and in an HTTP body; and one that reads nothing of what it has
+ * Hundreds of clients that come and then hardly say anything, in each phase in which one can be waited for: in the PROXY header, before the
+ * greeting is answered, in the TLS handshake, in a command, in a literal, in an HTTP head and in an HTTP body; and one that reads nothing of what it has
  * asked for. Everybody else logs in meanwhile, and moves bytes, as if they weren't there. Those who dawdle are sent away in the end.
  *
  * SIGNALBOX_LORIS: how many of them. The latencies are told, and decide nothing.
@@ -32,9 +32,12 @@ interface Kind {
   readonly tls: Door['tls']
   readonly first: string | Buffer
   readonly drip: string
+  /** At the port that wants a PROXY header, instead of the protocol's own. */
+  readonly behindBalancer?: true
 }
 
 const KINDS: readonly Kind[] = [
+  { phase: 'PROXY header', protocol: 'imap', tls: 'plain', first: 'PROXY TCP4 192.0.2.1 192.0.2.2 ', drip: '1', behindBalancer: true },
   { phase: 'silence', protocol: 'pop3', tls: 'plain', first: '', drip: '' },
   { phase: 'TLS handshake', protocol: 'imap', tls: 'implicit', first: Buffer.from('1603010200010001fc0303', 'hex'), drip: '\0' },
   { phase: 'command', protocol: 'managesieve', tls: 'plain', first: 'AUTHENTICATE "PLAIN" "', drip: 'A' },
@@ -78,13 +81,13 @@ describe('clients that dawdle', { skip: skipWithout('redis-server') }, () => {
     t.diagnostic(`${when}: median ${at(0.5)} ms, 90 % ${at(0.9)} ms, at most ${at(1)} ms`)
   }
 
-  it(`${LORIS} of them in six phases take nothing from the others, and are sent away when their time is over`, async (t) => {
+  it(`${LORIS} of them in seven phases take nothing from the others, and are sent away when their time is over`, async (t) => {
     tell(t, 'alone', await honest())
     const sockets: Socket[] = []
     let closed = 0
     for (let count = 0; count < LORIS; count++) {
-      const { protocol, tls, first, drip } = KINDS[count % KINDS.length] ?? assert.fail('no kind')
-      const socket = connect(doorOf(protocol, tls).port, '127.0.0.1')
+      const { protocol, tls, first, drip, behindBalancer } = KINDS[count % KINDS.length] ?? assert.fail('no kind')
+      const socket = connect(behindBalancer === true ? member.behindBalancer : doorOf(protocol, tls).port, '127.0.0.1')
       sockets.push(socket)
       socket.on('error', () => {})
       socket.resume()
