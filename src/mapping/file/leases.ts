@@ -4,21 +4,24 @@
  * lets no half-written lease be seen.
  *
  * When a lease ends is written in it, as a time of day: the hosts' clocks must agree to a second or so, as they must for
- * certificates. An ended lease is taken away by rename(2), which only one succeeds in; what was taken away turning out to be a
- * newer one (two took it away at the same moment) is put back.
+ * certificates. One that has ended is removed under the file's lock alone, after another look: whoever removed what he saw a
+ * moment ago might remove the lease that another has got in its place.
  */
 import { createHash, randomBytes } from 'node:crypto'
-import { link, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { link, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Clock } from '../../clock.ts'
 import { SignalboxError } from '../../errors.ts'
 import { leaseText, readLease } from '../lease.ts'
 import type { LeaseHolder, Leases } from '../lease.ts'
+import { FileLock } from './lock.ts'
 
 /** How often a lease that ends while we look at it is tried for again. */
 const TRIES = 5
 /** Leases that ended so long ago are removed at the start. */
 const FORGOTTEN_MS = 3_600_000
+/** So long before its end nobody takes a lease for ended, whatever his clock says: its holder removes it without the lock. */
+const CLOCKS_MS = 2_000
 
 interface Found {
   readonly holder: LeaseHolder
@@ -28,11 +31,13 @@ interface Found {
 export class FileLeases implements Leases {
   readonly #target: () => Promise<string>
   readonly #clock: Clock
+  readonly #lock: FileLock
 
   /** @param target the mapping file itself, symbolic links resolved */
   constructor(target: () => Promise<string>, clock: Clock) {
     this.#target = target
     this.#clock = clock
+    this.#lock = new FileLock(target, clock)
   }
 
   async lease(identifier: string, holder: LeaseHolder, ms: number): Promise<LeaseHolder | undefined> {
@@ -45,7 +50,7 @@ export class FileLeases implements Leases {
         const found = await read(path)
         if (found === undefined) continue
         if (found.until > this.#clock.wall()) return found.holder
-        await this.#takeAway(path, found)
+        await this.#removeEnded(path)
       }
       throw new Error('it keeps changing hands')
     } catch (cause) {
@@ -57,7 +62,12 @@ export class FileLeases implements Leases {
 
   async endLease(identifier: string, id: string): Promise<void> {
     const path = leasePath(await this.#target(), identifier)
-    if ((await read(path))?.holder.id === id) await rm(path, { force: true })
+    const found = await read(path)
+    if (found?.holder.id !== id) return
+    if (found.until - this.#clock.wall() > CLOCKS_MS) return rm(path, { force: true })
+    await this.#lock.hold(async () => {
+      if ((await read(path))?.holder.id === id) await rm(path, { force: true })
+    })
   }
 
   /** Removes what holders that died left behind. */
@@ -67,21 +77,17 @@ export class FileLeases implements Leases {
     for (const name of await readdir(directory)) {
       if (!name.startsWith(prefixOf(target))) continue
       const found = await read(join(directory, name))
-      if (found !== undefined && found.until < this.#clock.wall() - FORGOTTEN_MS) await this.#takeAway(join(directory, name), found)
+      if (found === undefined || found.until >= this.#clock.wall() - FORGOTTEN_MS) continue
+      // Another start will do as well: nobody waits for it.
+      await this.#removeEnded(join(directory, name)).catch(() => undefined)
     }
   }
 
-  async #takeAway(path: string, ended: Found): Promise<void> {
-    const aside = `${path}.${randomBytes(6).toString('hex')}`
-    try {
-      await rename(path, aside)
-    } catch (error) {
-      if (isCode(error, 'ENOENT')) return
-      throw error
-    }
-    const taken = await read(aside)
-    if (taken !== undefined && taken.holder.id !== ended.holder.id) await linked(aside, path)
-    await rm(aside, { force: true })
+  async #removeEnded(path: string): Promise<void> {
+    await this.#lock.hold(async () => {
+      const found = await read(path)
+      if (found !== undefined && found.until <= this.#clock.wall()) await rm(path, { force: true })
+    })
   }
 }
 
