@@ -190,6 +190,10 @@ describe('a client that believes the document', () => {
         const reply = await api.ask(operation.method, target(operation, new Map([...given, [name, 'nowhere']])))
         check(operation, reply, true, note(operation))
       }
+      // What is right in all its parameters, each of them with both of its names more than once.
+      for (const right of fc.sample(values(operation, good, true), 10)) {
+        check(operation, await api.ask(operation.method, target(operation, right)), true, note(operation))
+      }
       await fc.assert(
         fc.asyncProperty(values(operation, any, false), fc.boolean(), fc.oneof({ weight: 9, arbitrary: fc.constant(true) }, fc.constant(false)), async (given, json, authorized) => {
           const reply = await api.ask(operation.method, target(operation, given), { ...accept(json), ...(authorized ? {} : { token: null }) })
