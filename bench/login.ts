@@ -3,8 +3,8 @@
  * in flight, for a while) and its figures.
  */
 import type { Bench, FigureKind, Goal, Subject } from './question.ts'
+import { costFigures, speedFigures } from './round-figures.ts'
 import { Stage } from './stage.ts'
-import { quantile } from './statistics.ts'
 import { dovecot } from './subjects/dovecot.ts'
 import { floor } from './subjects/floor.ts'
 import { haproxy } from './subjects/haproxy.ts'
@@ -69,7 +69,7 @@ function straight(bench: Bench, stage: Stage, { concurrency, resume }: LoadOptio
     name: 'no proxy',
     async round() {
       const outcome = await stage.straight({ type: 'login', target: stage.target(0, resume), concurrency, ms: bench.roundMs })
-      return { rate: outcome.done / outcome.seconds, latency: quantile(outcome.latencies, 0.5) / 1_000, late: quantile(outcome.latencies, 0.99) / 1_000 }
+      return speedFigures(outcome)
     },
   }
 }
@@ -91,15 +91,11 @@ export function loginSubject(bench: Bench, stage: Stage, proxy: Proxy, { concurr
       })
     },
     async round() {
-      const { outcome, cost } = await stage.measure(proxy, job(bench.roundMs))
+      const measured = await stage.measure(proxy, job(bench.roundMs))
+      const { resumed, done } = measured.outcome
       return {
-        cpu: (cost.cpuSeconds * 1e6) / outcome.done,
-        rate: outcome.done / outcome.seconds,
-        latency: quantile(outcome.latencies, 0.5) / 1_000,
-        late: quantile(outcome.latencies, 0.99) / 1_000,
-        cores: cost.cores,
-        wanted: cost.wanted,
-        ...(resume ? { resumed: (outcome.resumed / outcome.done) * 100 } : {}),
+        ...costFigures(measured),
+        ...(resume ? { resumed: (resumed / done) * 100 } : {}),
       }
     },
   }

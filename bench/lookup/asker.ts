@@ -3,18 +3,14 @@
  * process's channel. `bare` sends messages there and back over the same channel instead.
  */
 import { Link } from '../../src/actor/link.ts'
-import { spawn } from '../../src/actor/actor.ts'
-import type { RunningActor } from '../../src/actor/actor.ts'
 import { systemClock } from '../../src/clock.ts'
 import type { FramesEnvelope } from '../../src/cluster/channel.ts'
 import type { MappingMessage } from '../../src/mapping/actor.ts'
-import { Resolver } from '../../src/resolver/resolver.ts'
-import type { ResolverMessage } from '../../src/resolver/resolver.ts'
 import { remoteLookup } from '../../src/worker/remote-lookup.ts'
-import { testConfig } from '../../test/support/config.ts'
 import { account, CACHED } from './mail.ts'
 import type { Bare, Measure, Measured } from './mail.ts'
 import { rate } from './rate.ts'
+import { startResolver } from './resolver.ts'
 
 const DEADLINE_MS = 10_000
 
@@ -49,26 +45,11 @@ function resolver(): (n: number) => Promise<void> {
   process.on('message', (message: FramesEnvelope | Measure) => {
     if (message.t === 'frames') link.receive(message.frames)
   })
-  let actor: RunningActor<ResolverMessage> | undefined
-  const behaviour = new Resolver({
-    mapping: testConfig({ mapping: { cacheMaxEntries: CACHED, settle: 0 } }).mapping,
-    clock,
-    source: remoteLookup(link.remote<MappingMessage>('mapping'), () => DEADLINE_MS),
-    destinationId: () => 0,
-    destinationName: () => 'backend',
-    defaultDestination: () => 0,
-    loginHoldMax: 1,
-    busDownTtl: 1,
-    patience: Number.POSITIVE_INFINITY,
-    self: (message) => actor?.ref.tell(message),
-    random: Math.random,
-    report: { undeclared() {}, auditStale() {}, sourceFailed() {}, sourceAnswered() {} },
-  })
-  const { ref } = (actor = spawn(behaviour, { name: 'resolver', clock }))
+  const { resolver: routes, actor } = startResolver(CACHED, remoteLookup(link.remote<MappingMessage>('mapping'), () => DEADLINE_MS))
   return async (n) => {
     const identifier = account(n)
-    if (behaviour.cached(identifier) !== undefined) throw new Error(`${identifier} is cached`)
-    const route = await ref.ask({ type: 'resolve', identifier }, DEADLINE_MS)
+    if (routes.cached(identifier) !== undefined) throw new Error(`${identifier} is cached`)
+    const route = await actor.ref.ask({ type: 'resolve', identifier }, DEADLINE_MS)
     if (route.kind !== 'mapped') throw new Error(`${identifier} is not mapped`)
   }
 }

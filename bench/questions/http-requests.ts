@@ -1,7 +1,7 @@
 /** One question: what does an HTTP request cost over kept connections? */
 import type { Bench, Question, Subject } from '../question.ts'
+import { costFigures, speedFigures } from '../round-figures.ts'
 import { Stage } from '../stage.ts'
-import { quantile } from '../statistics.ts'
 import { httpFloor } from '../subjects/floor.ts'
 import { haproxy } from '../subjects/haproxy.ts'
 import { nginxHttp } from '../subjects/nginx.ts'
@@ -19,7 +19,7 @@ async function run(bench: Bench): Promise<void> {
     name: 'no proxy',
     async round() {
       const outcome = await stage.straight({ type: 'http', target: stage.target(0), concurrency: CONCURRENCY, ms: bench.roundMs })
-      return { rate: outcome.done / outcome.seconds, latency: quantile(outcome.latencies, 0.5) / 1_000, late: quantile(outcome.latencies, 0.99) / 1_000 }
+      return speedFigures(outcome)
     },
   }
   await bench.compare([...proxies.map((proxy) => requests(bench, stage, proxy)), straight])
@@ -37,15 +37,7 @@ function requests(bench: Bench, stage: Stage, proxy: Proxy): Subject {
       })
     },
     async round() {
-      const { outcome, cost } = await stage.measure(proxy, job)
-      return {
-        cpu: (cost.cpuSeconds * 1e6) / outcome.done,
-        rate: outcome.done / outcome.seconds,
-        latency: quantile(outcome.latencies, 0.5) / 1_000,
-        late: quantile(outcome.latencies, 0.99) / 1_000,
-        cores: cost.cores,
-        wanted: cost.wanted,
-      }
+      return costFigures(await stage.measure(proxy, job))
     },
   }
 }

@@ -1,11 +1,7 @@
 /** One question: what does a cached route cost? */
 import { LRUCache } from 'lru-cache'
-import { spawn } from '../../src/actor/actor.ts'
-import type { RunningActor } from '../../src/actor/actor.ts'
 import { systemClock } from '../../src/clock.ts'
-import { Resolver } from '../../src/resolver/resolver.ts'
-import type { ResolverMessage } from '../../src/resolver/resolver.ts'
-import { testConfig } from '../../test/support/config.ts'
+import { startResolver } from '../lookup/resolver.ts'
 import type { Bench, Figures, Question, Subject } from '../question.ts'
 
 const FEW = 20_000
@@ -50,34 +46,18 @@ function name(index: number): string {
 
 async function resolver(bench: Bench, accounts: number): Promise<Subject> {
   bench.doing(`filling the resolver with ${accounts} accounts`)
-  const { mapping } = testConfig({ mapping: { cacheMaxEntries: accounts, settle: 0 } })
   const before = used()
-  let actor: RunningActor<ResolverMessage> | undefined
-  const behaviour = new Resolver({
-    mapping,
-    clock: systemClock,
-    source: { lookup: () => Promise.resolve('backend'), close: () => Promise.resolve() },
-    destinationId: () => 0,
-    destinationName: () => 'backend',
-    defaultDestination: () => 0,
-    loginHoldMax: 1,
-    busDownTtl: 1,
-    patience: Number.POSITIVE_INFINITY,
-    self: (message) => actor?.ref.tell(message),
-    random: Math.random,
-    report: { undeclared() {}, auditStale() {}, sourceFailed() {}, sourceAnswered() {} },
-  })
-  const { ref } = (actor = spawn(behaviour, { name: 'resolver', clock: systemClock }))
+  const { resolver: routes, actor } = startResolver(accounts, { lookup: () => Promise.resolve('backend'), close: () => Promise.resolve() })
   for (let index = 0; index < accounts; index += FILL) {
     const batch = Array.from({ length: Math.min(FILL, accounts - index) }, (_, more) =>
-      ref.ask({ type: 'resolve', identifier: name(index + more) }, DEADLINE_MS),
+      actor.ref.ask({ type: 'resolve', identifier: name(index + more) }, DEADLINE_MS),
     )
     await Promise.all(batch)
   }
   const bytes = (used() - before) / accounts
   return subject(bench, ours(accounts), accounts, bytes, (names) => {
     const now = systemClock.now()
-    for (const identifier of names) if (behaviour.cached(identifier, now) === undefined) throw new Error(`${identifier} is not cached`)
+    for (const identifier of names) if (routes.cached(identifier, now) === undefined) throw new Error(`${identifier} is not cached`)
   })
 }
 

@@ -70,7 +70,7 @@ export class FileLeases implements Leases {
     })
   }
 
-  /** Removes what holders that died left behind. */
+  /** Removes what holders that died left behind. Rejects with SOURCE_WRITE when the lock that it takes can't be had. */
   async sweep(): Promise<void> {
     const target = await this.#target()
     const directory = dirname(target)
@@ -78,8 +78,7 @@ export class FileLeases implements Leases {
       if (!name.startsWith(prefixOf(target))) continue
       const found = await read(join(directory, name))
       if (found === undefined || found.until >= this.#clock.wall() - FORGOTTEN_MS) continue
-      // Another start will do as well: nobody waits for it.
-      await this.#removeEnded(join(directory, name)).catch(() => undefined)
+      await this.#removeEnded(join(directory, name))
     }
   }
 

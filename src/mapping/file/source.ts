@@ -64,7 +64,11 @@ export async function openFileSource(options: FileSourceOptions): Promise<FileSo
     const loaded = await threads.run('load', loadTask(options.config.path, options))
     const path = await realpath(options.config.path)
     await removeLeftovers(path)
-    if (options.config.shared) await new FileLeases(async () => path, options.clock).sweep()
+    if (options.config.shared) {
+      const leases = new FileLeases(async () => path, options.clock)
+      // Another start will do as well: nobody waits for it.
+      await leases.sweep().catch((error: unknown) => options.warn(`ended leases stay beside ${path}: ${asSignalboxError(error, 'SOURCE_WRITE').message}`))
+    }
     const source = new FileSource(options, threads, loaded)
     await source.begin()
     return source

@@ -72,7 +72,6 @@ export class Http2Client implements ClientSide {
     this.#last = trailers
     this.#finished = true
     this.#stream.end()
-    // A request whose body nobody wants any more must not keep the stream open (RFC 9113 §8.1).
   }
 
   abort(): void {
