@@ -147,8 +147,9 @@ export class Link {
       })
       const open: Open = { resolve: resolve as (answer: unknown) => void, reject, timer, cancel, onAbort: undefined }
       if (cancel !== undefined) {
-        open.onAbort = () => this.#settle(correlation)?.reject(cancel.reason)
-        cancel.addEventListener('abort', open.onAbort)
+        const onAbort = (): void => this.#settle(correlation)?.reject(cancel.reason)
+        open.onAbort = onAbort
+        cancel.addEventListener('abort', onAbort)
       }
       this.#open.set(correlation, open)
     })

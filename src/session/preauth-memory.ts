@@ -21,8 +21,9 @@ export interface Occupant {
 
 export class PreauthMemory {
   #max: number
-  /** In the order of their coming. */
-  readonly #held = new Map<Unauthenticated, number>()
+  /** A chain in the order of their coming. Who leaves it lets go of its neighbours. */
+  #oldest: Stay | undefined
+  #youngest: Stay | undefined
   #sum = 0
 
   /** @param max bytes */
@@ -41,27 +42,68 @@ export class PreauthMemory {
   }
 
   enter(connection: Unauthenticated): Occupant {
-    this.#set(connection, PREAUTH_CONNECTION)
-    return {
-      holds: (bytes) => {
-        if (this.#held.has(connection)) this.#set(connection, PREAUTH_CONNECTION + bytes)
-      },
-      leave: () => this.#remove(connection),
-    }
+    const stay = new Stay(this, connection, this.#youngest)
+    if (this.#youngest === undefined) this.#oldest = stay
+    else this.#youngest.younger = stay
+    this.#youngest = stay
+    this.#sum += PREAUTH_CONNECTION
+    this.#makeRoom()
+    return stay
   }
 
-  #set(connection: Unauthenticated, bytes: number): void {
-    this.#sum += bytes - (this.#held.get(connection) ?? 0)
-    this.#held.set(connection, bytes)
-    for (const oldest of this.#held.keys()) {
-      if (this.#sum <= this.#max) return
-      this.#remove(oldest)
-      oldest.crowdOut()
-    }
+  // ---- for those who stay ----
+
+  holds(stay: Stay, bytes: number): void {
+    this.#sum += bytes - stay.bytes
+    stay.bytes = bytes
+    this.#makeRoom()
   }
 
-  #remove(connection: Unauthenticated): void {
-    this.#sum -= this.#held.get(connection) ?? 0
-    this.#held.delete(connection)
+  leave(stay: Stay): void {
+    this.#sum -= PREAUTH_CONNECTION + stay.bytes
+    if (stay.older === undefined) this.#oldest = stay.younger
+    else stay.older.younger = stay.younger
+    if (stay.younger === undefined) this.#youngest = stay.older
+    else stay.younger.older = stay.older
+    stay.gone()
+  }
+
+  #makeRoom(): void {
+    while (this.#sum > this.#max && this.#oldest !== undefined) {
+      const { connection } = this.#oldest
+      this.leave(this.#oldest)
+      connection?.crowdOut()
+    }
+  }
+}
+
+/** One connection, from its beginning until it has logged in or is gone. */
+class Stay implements Occupant {
+  readonly #memory: PreauthMemory
+  /** Undefined: it has left. */
+  connection: Unauthenticated | undefined
+  /** What its dialogue holds. */
+  bytes = 0
+  older: Stay | undefined
+  younger: Stay | undefined
+
+  constructor(memory: PreauthMemory, connection: Unauthenticated, older: Stay | undefined) {
+    this.#memory = memory
+    this.connection = connection
+    this.older = older
+  }
+
+  holds(bytes: number): void {
+    if (this.connection !== undefined && bytes !== this.bytes) this.#memory.holds(this, bytes)
+  }
+
+  leave(): void {
+    if (this.connection !== undefined) this.#memory.leave(this)
+  }
+
+  gone(): void {
+    this.connection = undefined
+    this.older = undefined
+    this.younger = undefined
   }
 }

@@ -52,6 +52,7 @@ interface Bridged {
 const NO_FACTS: DialogueFacts = {}
 
 export class Session implements SessionHandle {
+  seat = -1
   readonly profile: SessionProfile
   /** As the accept stage left it. */
   #connection: AcceptedConnection

@@ -19,6 +19,8 @@ import type { SignalboxError } from '../errors.ts'
 import { DRAIN_STEP_MS, KEEPALIVE_LOOK_MS, SESSIONS_LISTED } from '../limits.ts'
 import { SessionReview } from './review.ts'
 import type { ReviewOptions } from './review.ts'
+import { Roster } from './roster.ts'
+import type { Seated } from './roster.ts'
 
 /**
  * Ends the account's sessions; answered with how many when each has been told. `except` spares those that go to this
@@ -108,7 +110,7 @@ export interface SessionsList {
 }
 
 /** A session as the actor knows it. */
-export interface SessionHandle {
+export interface SessionHandle extends Seated {
   /** The account, once it is known. */
   readonly account: string | undefined
   /** The destination's name once the session is bridged. */
@@ -136,8 +138,9 @@ export type Reviewing = Pick<ReviewOptions, 'where' | 'reviewed'>
 
 export class Sessions implements Behaviour<SessionsMessage> {
   readonly #clock: Clock
-  readonly #all = new Set<SessionHandle>()
-  readonly #byAccount = new Map<string, Set<SessionHandle>>()
+  readonly #all = new Roster<SessionHandle>()
+  /** Lists that are emptied before they are dropped: see Roster. */
+  readonly #byAccount = new Map<string, SessionHandle[]>()
   readonly #shut = new Set<string>()
   readonly #review: SessionReview | undefined
 
@@ -253,17 +256,19 @@ export class Sessions implements Behaviour<SessionsMessage> {
     const { account } = session
     if (account === undefined) return
     const members = this.#byAccount.get(account)
-    if (members === undefined) this.#byAccount.set(account, new Set([session]))
-    else members.add(session)
+    if (members === undefined) this.#byAccount.set(account, [session])
+    else if (!members.includes(session)) members.push(session)
   }
 
   #leave(session: SessionHandle): void {
     const { account } = session
     if (account === undefined) return
     const members = this.#byAccount.get(account)
-    if (members === undefined) return
-    members.delete(session)
-    if (members.size === 0) this.#byAccount.delete(account)
+    const at = members?.indexOf(session) ?? -1
+    if (members === undefined || at < 0) return
+    const last = members.pop()
+    if (last !== undefined && last !== session) members[at] = last
+    if (members.length === 0) this.#byAccount.delete(account)
   }
 
   #stats(): SessionsStats {

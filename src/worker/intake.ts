@@ -20,7 +20,7 @@ import { ENDED_MS, HANDOVER_DEADLINE_MS, HANDOVER_FRESH_MS } from '../limits.ts'
 import { plainAddress } from '../listener/address.ts'
 import type { NumberedListener } from '../listener/numbered.ts'
 import type { AcceptorMessage } from '../primary/handover-messages.ts'
-import type { LimitsMessage } from '../primary/limits.ts'
+import type { LimitsMessage, Opened } from '../primary/limits.ts'
 
 /** A connection that is this worker's. */
 export interface Taken {
@@ -67,8 +67,8 @@ export class Intake {
   readonly #options: IntakeOptions
   #arrived: (Taken & { readonly at: number })[] = []
   #ended: number[] = []
-  /** Began on shared sockets and was not told yet: id → listener and address. */
-  readonly #opened = new Map<number, { readonly listener: string; readonly address: string }>()
+  /** Began on shared sockets and was not told yet. */
+  #opened: Opened['connections'][number][] = []
   #scheduled = false
   #telling: Timer | undefined
   #closed = false
@@ -128,8 +128,7 @@ export class Intake {
   /** A session is over. */
   ended(id: number, listener: number): void {
     this.#count(listener, -1)
-    // Of what came and went untold nothing need be said.
-    if (!this.#opened.delete(id)) this.#ended.push(id)
+    this.#ended.push(id)
     this.#tellSoon()
   }
 
@@ -144,15 +143,18 @@ export class Intake {
     this.#telling?.cancel()
     this.#telling = undefined
     const { worker, limits } = this.#options
-    if (this.#opened.size > 0) {
-      const connections = [...this.#opened].map(([id, { listener, address }]) => ({ id, listener, address }))
-      limits.tell({ type: 'opened', worker, connections })
-      this.#opened.clear()
+    const opened = this.#opened
+    const ended = this.#ended
+    if (opened.length > 0) {
+      this.#opened = []
+      // Of what came and went untold nothing need be said.
+      const over = new Set(ended)
+      const connections = opened.filter(({ id }) => !over.delete(id))
+      if (connections.length > 0) limits.tell({ type: 'opened', worker, connections })
+      this.#ended = [...over]
     }
-    if (this.#ended.length > 0) {
-      limits.tell({ type: 'ended', ids: this.#ended })
-      this.#ended = []
-    }
+    if (this.#ended.length > 0) limits.tell({ type: 'ended', ids: this.#ended })
+    this.#ended = []
   }
 
   #accepted(socket: Socket, { numbered: { number: listener, listener: config }, max, tooBusy }: Place): void {
@@ -173,7 +175,7 @@ export class Intake {
     const id = this.#options.worker * OWN_IDS + this.#number++
     const address = plainAddress(remoteAddress)
     this.#count(listener, 1)
-    this.#opened.set(id, { listener: config.name, address })
+    this.#opened.push({ id, listener: config.name, address })
     this.#tellSoon()
     this.#options.begin({ id, listener, socket, address, port: remotePort })
   }

@@ -4,6 +4,7 @@
  * to decide, so a worker ignores it.
  */
 import { Socket } from 'node:net'
+import { setFlagsFromString } from 'node:v8'
 import { systemClock } from '../clock.ts'
 import type { FramesEnvelope, StartEnvelope, ToPrimary, ToWorker } from '../cluster/channel.ts'
 import { asSignalboxError } from '../errors.ts'
@@ -17,7 +18,15 @@ import { logWarnings } from '../observe/process-warnings.ts'
 import { createRedactor } from '../observe/redaction.ts'
 import { Worker } from './worker.ts'
 
+/**
+ * V8 watches where objects come from, and puts those of a place whose objects mostly survive into old space at once. What a
+ * session makes seems to survive when a collection falls into the first busy second; from then on it is made in old space, where
+ * it keeps its session, sockets and all, until the next full collection, so that everything seems to survive.
+ */
+const NO_PRETENURING = '--no-allocation-site-pretenuring'
+
 export function runWorker(): void {
+  setFlagsFromString(NO_PRETENURING)
   let worker: Worker | undefined
   // What comes while the worker is being put together; nothing but pings and an early drain, since it hasn't joined yet.
   let early: FramesEnvelope[] = []

@@ -40,6 +40,7 @@ export interface HttpConnectionOptions {
 
 export class HttpConnection implements SessionHandle, Reported {
   readonly protocol = 'http'
+  seat = -1
   readonly account = undefined
   readonly bridgedTo = undefined
   readonly routedTo = undefined

@@ -48,6 +48,7 @@ export interface ExchangeOptions {
 
 export class Exchange implements SessionHandle, Reported {
   readonly protocol = 'http'
+  seat = -1
   readonly since: number
   readonly #options: ExchangeOptions
   readonly #clock: Clock
