@@ -116,6 +116,8 @@ async function ask(asked: Asked): Promise<QuestionResult> {
   const question = await loadQuestion(asked.name)
   const directory = await mkdtemp(join(tmpdir(), 'signalbox-bench-'))
   await chmod(directory, 0o755)
+  // What servers and tests' supports put aside goes with it.
+  process.env['TMPDIR'] = directory
   const bench = new Asking(asked, directory)
   const abandoned = (): void => {
     // Nobody to tell: the harness was ended. Comes after the handlers that end the servers, which were there before.

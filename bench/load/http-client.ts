@@ -11,6 +11,13 @@ export interface HttpEvents {
 
 const HEAD_END = '\r\n\r\n'
 
+export function requestAs(user: string): Buffer {
+  const login = Buffer.from(`${user}:${PASSWORD}`).toString('base64')
+  return Buffer.from(
+    `GET /dav/calendar HTTP/1.1\r\nHost: mail.example.com\r\nUser-Agent: bench\r\nAccept: */*\r\nAuthorization: Basic ${login}\r\n\r\n`,
+  )
+}
+
 export class HttpClient {
   readonly #socket: Socket
   readonly #request: Buffer
@@ -22,10 +29,7 @@ export class HttpClient {
 
   constructor(port: number, user: string, events: HttpEvents) {
     this.#events = events
-    const login = Buffer.from(`${user}:${PASSWORD}`).toString('base64')
-    this.#request = Buffer.from(
-      `GET /dav/calendar HTTP/1.1\r\nHost: mail.example.com\r\nUser-Agent: bench\r\nAccept: */*\r\nAuthorization: Basic ${login}\r\n\r\n`,
-    )
+    this.#request = requestAs(user)
     this.#socket = connect({ host: '127.0.0.1', port, noDelay: true })
     this.#socket.once('connect', () => this.#ask())
     this.#socket.on('data', (chunk: Buffer) => this.#read(chunk))

@@ -1,8 +1,8 @@
 /** One question: how long does a change take until it is in force in every worker of two instances? */
 import { randomBytes } from 'node:crypto'
-import { Agent, request } from 'node:https'
 import { Redis } from 'ioredis'
 import { freePort } from '../../test/support/ports.ts'
+import { Management } from '../management.ts'
 import type { Figures, Question, Subject } from '../question.ts'
 import { startRedis } from '../redis.ts'
 import { Stage } from '../stage.ts'
@@ -43,15 +43,14 @@ const question: Question = {
         }),
       )
     }
-    const agent = new Agent({ keepAlive: true, maxSockets: 1, rejectUnauthorized: false })
+    const management = bench.use(new Management(ports[0] ?? 0, token))
     const client = new Redis(url, { protocol: 2 })
     bench.use({
       async [Symbol.asyncDispose]() {
-        agent.destroy()
         client.disconnect()
       },
     })
-    const put = (n: number): Promise<string> => ask({ agent, port: ports[0] ?? 0, token, path: `/mappings?identifier=user${n}@example.com&destination=backend` })
+    const put = (n: number): Promise<string> => management.ask('PUT', `/mappings?identifier=user${n}@example.com&destination=backend`)
     bench.doing('until both know each other')
     const end = performance.now() + TOGETHER_MS
     const everywhere = (answer: string): boolean => answer.includes('"b"') && answer.includes(`"workers":${bench.cores},`)
@@ -68,22 +67,6 @@ const question: Question = {
       subject(BARE, changes, async (n) => void (await client.set(`route:bare${n}@example.com`, 'backend'))),
     ])
   },
-}
-
-function ask(of: { agent: Agent; port: number; token: string; path: string }): Promise<string> {
-  const { agent, port, token, path } = of
-  return new Promise((resolve, reject) => {
-    const headers = { authorization: `Bearer ${token}`, accept: 'application/json' }
-    const asked = request({ agent, host: '127.0.0.1', port, path, method: 'PUT', headers }, (answer) => {
-      let text = ''
-      answer.on('data', (bytes: Buffer) => (text += bytes.toString()))
-      const unconfirmed = answer.headers['signalbox-unconfirmed']
-      const good = answer.statusCode === 200 && unconfirmed === undefined
-      answer.on('end', () => (good ? resolve(text) : reject(new Error(`${answer.statusCode}: ${text}; not confirmed: ${String(unconfirmed)}`))))
-    })
-    asked.on('error', reject)
-    asked.end()
-  })
 }
 
 function subject(name: string, changes: number, change: (n: number) => Promise<void>): Subject {

@@ -4,6 +4,9 @@ import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 
 const START_MS = 60_000
+/** Whoever started them may end without having ended them. */
+const running = new Set<ChildProcess>()
+process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')))
 
 export interface ServerProgram {
   readonly program: string
@@ -39,11 +42,13 @@ export class ServerProcess {
     const { program, args, port, user } = this.#how
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], ...user })
     this.#process = child
+    running.add(child)
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', (text: Buffer) => (this.#output = (this.#output + text.toString()).slice(-20_000)))
     }
     child.once('error', (error) => (this.#output += error.message))
     child.once('close', () => {
+      running.delete(child)
       if (this.#process === child) this.#process = undefined
     })
     const until = Date.now() + START_MS
