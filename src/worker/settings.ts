@@ -104,6 +104,11 @@ export class WorkerSettings<Profile extends object> {
     return this.#listeners.get(number)?.tooBusy ?? Buffer.alloc(0)
   }
 
+  /** The listeners of the settings that came last and were not looked at yet. */
+  get offered(): readonly ListenerConfig[] {
+    return this.#offered?.listeners.map(({ listener }) => listener) ?? []
+  }
+
   /** Others came. The latest count. */
   offer(settings: Settings): void {
     this.#offered = settings

@@ -34,7 +34,8 @@ import { Resolver } from '../resolver/resolver.ts'
 import type { ResolverMessage } from '../resolver/resolver.ts'
 import { Connection } from '../session/connection.ts'
 import { PreauthMemory } from '../session/preauth-memory.ts'
-import { HttpService } from '../session/http/service.ts'
+import type { HttpService } from '../session/http/service.ts'
+import type * as httpService from '../session/http/service.ts'
 import type { HttpServices } from '../session/http/services.ts'
 import { Session } from '../session/session.ts'
 import type { SessionProfile } from '../session/session.ts'
@@ -63,6 +64,13 @@ export interface WorkerProcess {
   /** Gives up root for good. */
   readonly dropTo: (identity: Identity) => void
   readonly random: () => number
+}
+
+/** What serves the listeners of HTTP; loaded by those that have one, since it brings half of the worker's code along. */
+export type HttpModule = typeof httpService
+
+export function loadHttp(listeners: readonly ListenerConfig[]): Promise<HttpModule> | undefined {
+  return listeners.some(({ protocol }) => protocol === 'http') ? import('../session/http/service.ts') : undefined
 }
 
 /** A connection is let in when the primary doesn't say in time whether its announced address has too many. */
@@ -97,10 +105,15 @@ export class Worker implements Behaviour<WorkerMessage> {
   /** Until when sessions may go on; undefined: for as long as they like. */
   #draining: { readonly until: number; readonly finish: Timer } | undefined
   #patient = true
+  #http: HttpModule | undefined
 
-  /** @param lookup what this worker asks by itself; undefined: it asks the primary */
-  constructor(start: StartEnvelope, process: WorkerProcess, lookup: MappingLookup | undefined) {
+  /**
+   * @param lookup what this worker asks by itself; undefined: it asks the primary
+   * @param http needed where a listener speaks HTTP
+   */
+  constructor(start: StartEnvelope, process: WorkerProcess, lookup: MappingLookup | undefined, http?: HttpModule) {
     this.#process = process
+    this.#http = http
     this.#start = start
     const { clock, log } = process
     const { settings, worker } = start
@@ -229,9 +242,9 @@ export class Worker implements Behaviour<WorkerMessage> {
     }
 
     now.serve({
-      profile: (listener, config) => (listener.protocol === 'http' ? new HttpService(listener, servicesFor(config)) : sessionProfile(listener, config)),
+      profile: (listener, config) => (listener.protocol === 'http' ? this.#httpService(listener, servicesFor(config)) : sessionProfile(listener, config)),
       retired: (profile) => {
-        if (profile instanceof HttpService) profile.retire()
+        if (servesHttp(profile)) profile.retire()
       },
     })
 
@@ -319,13 +332,27 @@ export class Worker implements Behaviour<WorkerMessage> {
     }
   }
 
+  /** The order of messages does not matter meanwhile: the primary waits for the answer. */
   #prepare(message: Extract<WorkerMessage, { type: 'prepare' }>, reply: Reply): void {
-    try {
-      this.#settings.prepare(message.generation, this.#parts)
-      reply.to(message, true)
-    } catch (thrown) {
-      reply.fail(asSignalboxError(thrown))
+    const prepare = (): void => {
+      try {
+        this.#settings.prepare(message.generation, this.#parts)
+        reply.to(message, true)
+      } catch (thrown) {
+        reply.fail(asSignalboxError(thrown))
+      }
     }
+    const loading = this.#http === undefined ? loadHttp(this.#settings.offered) : undefined
+    if (loading === undefined) return prepare()
+    loading.then((http) => {
+      this.#http = http
+      prepare()
+    }, (error: unknown) => reply.fail(asSignalboxError(error)))
+  }
+
+  #httpService(listener: ListenerConfig, services: HttpServices): HttpService {
+    if (this.#http === undefined) throw new SignalboxError('INTERNAL', 'what serves HTTP was not loaded')
+    return new this.#http.HttpService(listener, services)
   }
 
   crashed(error: SignalboxError): void {
@@ -337,7 +364,7 @@ export class Worker implements Behaviour<WorkerMessage> {
     if (profile === undefined) throw new SignalboxError('INTERNAL', `no listener has the number ${listener}`)
     socket.setNoDelay(true)
     const connection = new Connection({ socket, id: this.#sessionPrefix + id.toString(36), number: id, clientAddress: address, clientPort: port })
-    if (profile instanceof HttpService) {
+    if (servesHttp(profile)) {
       socket.setKeepAlive(true, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES)
       void profile.serve(connection).then(() => this.#intake.ended(id, listener))
       return
@@ -369,7 +396,7 @@ export class Worker implements Behaviour<WorkerMessage> {
     if (before !== undefined) return
     this.#intake.close()
     for (const profile of this.#settings.profiles) {
-      if (!(profile instanceof HttpService)) continue
+      if (!servesHttp(profile)) continue
       if (patient) profile.retire()
       else profile.drain()
     }
@@ -403,6 +430,9 @@ export class Worker implements Behaviour<WorkerMessage> {
   }
 }
 
+function servesHttp(profile: SessionProfile | HttpService): profile is HttpService {
+  return 'serve' in profile
+}
 
 /** How sessions of a listener begin; undefined: there are none. */
 function sessionProfile(listener: ListenerConfig, config: Config): SessionProfile | undefined {

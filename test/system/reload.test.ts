@@ -145,6 +145,22 @@ describe('another configuration', () => {
     assert.deepEqual([changed, restart, note], [[], [], 'Nothing has changed.'])
   })
 
+  it('opens the first listener for HTTP, which its workers were started without', async () => {
+    await using pages = await HttpBackend.start('pages')
+    const [port = 0] = await freePorts(1)
+    config['listener'] = { ...config['listener'], web: { protocol: 'http', bind: [`127.0.0.1:${port}`], tls: 'plain' } }
+    const destination = { host: '127.0.0.1', allow_plaintext_auth: true, forwarding: 'none', protocol: { http: { port: pages.port, tls: 'plain' } } }
+    config['destination'] = { ...config['destination'], pages: destination }
+    config['http'] = { route: [{ match: '/page', destination: 'pages' }] }
+    const { changed } = await reloaded()
+    assert.ok(changed.includes('listener "web" added'), changed.join())
+    const client = await WireClient.connect({ port })
+    clients.push(client)
+    client.send('GET /page HTTP/1.1\r\nHost: here\r\n\r\n')
+    await client.until(/pages GET \/page 0\n/)
+    await login(rig.imap)
+  })
+
   it("moves a listener's port and opens another, while sessions go on and nobody is refused", async () => {
     const session = await login(rig.imap)
     const logins = load(rig.imap)
