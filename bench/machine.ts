@@ -25,6 +25,7 @@ const PROGRAMS: readonly (readonly [name: string, program: string, args: readonl
   ['perdition', 'perdition', ['--help'], /version (\S+)/],
   ['Redis', 'redis-server', ['--version'], /v=(\S+)/],
   ['PostgreSQL', 'postgres', ['--version'], /(\d+\S*)/],
+  ['MariaDB', 'mariadbd', ['--version'], /Ver (\S+?)-/],
 ]
 
 export function machine(): Machine {

@@ -3,13 +3,11 @@ import { Redis } from 'ioredis'
 import { systemClock } from '../../src/clock.ts'
 import { openRedisLookup } from '../../src/mapping/redis/lookup.ts'
 import { account, ACCOUNTS } from '../lookup/mail.ts'
-import { rate } from '../lookup/rate.ts'
-import type { Bench, Figures, Question, Subject } from '../question.ts'
+import { DESTINATION, IN_FLIGHT, MISS_FIGURES, missSubject } from '../lookup/miss.ts'
+import type { Question } from '../question.ts'
 import { startRedis } from '../redis.ts'
 
-const IN_FLIGHT = 256
-const ALONE = 4_000
-const MANY = 100_000
+const COUNTS = { alone: 4_000, many: 100_000 }
 const CONNECTIONS = 2
 const PREFIX = 'route:'
 const OURS = 'lookup in Redis'
@@ -18,11 +16,7 @@ const BARE = 'bare ioredis GET'
 const question: Question = {
   title: 'What does a cache miss cost with Redis?',
   method: `The worker's lookup over ${CONNECTIONS} connections beside ioredis's own GET over as many, against the same server: one at a time for the median, ${IN_FLIGHT} in flight for the rate and the processor time of this process.`,
-  figures: {
-    cpu: { label: `CPU per lookup, ${IN_FLIGHT} in flight`, unit: 'µs', better: 'less', chart: true },
-    median: { label: 'median of one at a time', unit: 'µs', better: 'less' },
-    rate: { label: `lookups a second, ${IN_FLIGHT} in flight`, unit: '/s', better: 'more' },
-  },
+  figures: MISS_FIGURES,
   goals: [
     { kind: 'goal', subject: OURS, figure: 'median', of: BARE, most: 1.3 },
     { kind: 'goal', subject: OURS, figure: 'cpu', of: BARE, most: 1.3 },
@@ -33,7 +27,7 @@ const question: Question = {
     if (url === undefined) return
     const filling = new Redis(url, { protocol: 2 })
     for (let n = 0; n < ACCOUNTS; n += 10_000) {
-      await filling.mset(Array.from({ length: 10_000 }, (_, more) => [PREFIX + account(n + more), 'backend']).flat())
+      await filling.mset(Array.from({ length: 10_000 }, (_, more) => [PREFIX + account(n + more), DESTINATION]).flat())
     }
     filling.disconnect()
     const lookup = await openRedisLookup({
@@ -56,27 +50,10 @@ const question: Question = {
     })
     let turn = 0
     await bench.compare([
-      subject(bench, OURS, (n) => lookup.lookup(account(n))),
-      subject(bench, BARE, async (n) => (await clients[turn++ % CONNECTIONS]?.get(PREFIX + account(n))) ?? undefined),
+      missSubject(bench, { name: OURS, ...COUNTS, ask: (identifier) => lookup.lookup(identifier) }),
+      missSubject(bench, { name: BARE, ...COUNTS, ask: async (identifier) => (await clients[turn++ % CONNECTIONS]?.get(PREFIX + identifier)) ?? undefined }),
     ])
   },
-}
-
-function subject(bench: Bench, name: string, ask: (n: number) => Promise<string | undefined>): Subject {
-  let asked = 0
-  const one = async (): Promise<void> => {
-    if ((await ask(asked++)) !== 'backend') throw new Error(`${name}: no mapping`)
-  }
-  const many = bench.quick ? MANY / 5 : MANY
-  return {
-    name,
-    warm: async () => void (await rate(IN_FLIGHT, many, one)),
-    async round(): Promise<Figures> {
-      const alone = await rate(1, bench.quick ? ALONE / 5 : ALONE, one)
-      const full = await rate(IN_FLIGHT, many, one)
-      return { cpu: full.cpu / many, median: alone.median * 1_000, rate: full.perSecond }
-    },
-  }
 }
 
 export default question
