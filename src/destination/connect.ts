@@ -11,6 +11,8 @@ import { SignalboxError } from '../errors.ts'
 import { CONNECT_STAGGER_MS, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES } from '../limits.ts'
 import type { Address } from './dns.ts'
 import type { Halt } from './halt.ts'
+import { disown, own } from '../wire.ts'
+import type { WireOwner } from '../wire.ts'
 
 export interface ConnectTarget {
   /** In the order to try them; at least one. */
@@ -23,7 +25,7 @@ export interface ConnectTarget {
 }
 
 /**
- * Connects to the first address that answers. The socket is paused and has no listeners. Rejects with BACKEND_CONNECT
+ * Connects to the first address that answers. The socket is paused and has no owner. Rejects with BACKEND_CONNECT
  * (its cause: the system's errors), or the reason of `halt`.
  */
 export function connectTcp(target: ConnectTarget, clock: Clock, halt: Halt): Promise<Socket> {
@@ -39,7 +41,7 @@ class Race {
   readonly #clock: Clock
   readonly #won: (socket: Socket) => void
   readonly #lost: (error: SignalboxError) => void
-  readonly #running = new Set<Socket>()
+  #running: Runner[] = []
   readonly #errors: Error[] = []
   #tried = 0
   #headStart: Timer | undefined
@@ -57,19 +59,7 @@ class Race {
     this.#headStart = undefined
     const address = this.#target.addresses[this.#tried++]
     if (address === undefined) return
-    const socket = open(address, this.#target)
-    this.#running.add(socket)
-    socket.once('connect', () => {
-      this.#running.delete(socket)
-      this.stop()
-      socket.removeAllListeners('error')
-      this.#won(socket)
-    })
-    socket.on('error', (error) => {
-      if (!this.#running.delete(socket)) return
-      this.#errors.push(error)
-      this.#failed()
-    })
+    this.#running.push(new Runner(this, open(address, this.#target)))
     if (this.#tried < this.#target.addresses.length) {
       this.#headStart = this.#clock.after(CONNECT_STAGGER_MS, () => this.next())
     }
@@ -78,17 +68,59 @@ class Race {
   /** Gives up all attempts. */
   stop(): void {
     this.#headStart?.cancel()
-    for (const socket of this.#running) socket.destroy()
-    this.#running.clear()
+    const running = this.#running
+    this.#running = []
+    for (const { socket } of running) socket.destroy()
   }
 
-  #failed(): void {
+  // ---- for the runners ----
+
+  arrived(runner: Runner): void {
+    if (!this.#leaves(runner)) return
+    this.stop()
+    disown(runner.socket)
+    this.#won(runner.socket)
+  }
+
+  fell(runner: Runner, error: Error): void {
+    if (!this.#leaves(runner)) return
+    this.#errors.push(error)
     if (this.#tried < this.#target.addresses.length) {
       this.next()
-    } else if (this.#running.size === 0) {
+    } else if (this.#running.length === 0) {
       this.#lost(connectError(this.#errors))
     }
   }
+
+  #leaves(runner: Runner): boolean {
+    const at = this.#running.indexOf(runner)
+    if (at >= 0) this.#running.splice(at, 1)
+    return at >= 0
+  }
+}
+
+/** One address that is being tried. */
+class Runner implements WireOwner {
+  readonly #race: Race
+  readonly socket: Socket
+
+  constructor(race: Race, socket: Socket) {
+    this.#race = race
+    this.socket = socket
+    own(socket, this)
+  }
+
+  onConnect(): void {
+    this.#race.arrived(this)
+  }
+
+  onError(error: Error): void {
+    this.#race.fell(this, error)
+  }
+
+  onData(): void {}
+  onEnd(): void {}
+  onClose(): void {}
 }
 
 function open({ address, family }: Address, { port, keepAlive, localAddress }: ConnectTarget): Socket {

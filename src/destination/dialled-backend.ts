@@ -13,6 +13,8 @@ import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../clock.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
 import type { BackendDialogue, BackendPort, Login, Refusal } from '../protocol/protocol.ts'
+import { disown, own, unwire } from '../wire.ts'
+import type { WireOwner } from '../wire.ts'
 import type { BackendTls } from './backend-tls.ts'
 import type { Backend, DialOutcome, DialRequest, ReplayOutcome } from './backend.ts'
 import type { Halt } from './halt.ts'
@@ -49,7 +51,7 @@ interface Waiting<T> {
 
 const NOTHING = Buffer.alloc(0)
 
-export class DialledBackend implements Backend, BackendPort {
+export class DialledBackend implements Backend, BackendPort, WireOwner {
   readonly #request: DialRequest
   readonly #tls: BackendTls
   readonly #clock: Clock
@@ -127,9 +129,13 @@ export class DialledBackend implements Backend, BackendPort {
     if (this.#socket.destroyed) this.#fail(closed('before it was handed over'))
     if (this.#failure !== undefined) throw this.#failure
     if (this.#state !== 'accepted' && this.#state !== 'announced') throw this.#outOfTurn('release')
-    this.#detach()
+    if (this.#encrypted) this.#socket.removeAllListeners('session')
     // Before a request was answered nothing is known yet.
-    if (this.#request.protocol.kind !== 'request') this.#report({ ok: true })
+    if (this.#request.protocol.kind === 'request') unwire(this.#socket)
+    else {
+      disown(this.#socket)
+      this.#report({ ok: true })
+    }
     this.#state = 'released'
     this.#dialogue = undefined
     return { socket: this.#socket, early: NOTHING }
@@ -248,8 +254,7 @@ export class DialledBackend implements Backend, BackendPort {
   #encrypt(then: () => void): void {
     const { destination, leg } = this.#request
     this.#state = 'encrypting'
-    this.#detach()
-    this.#socket.pause()
+    disown(this.#socket)
     if (this.#socket.readableLength > 0) {
       this.#fail(new SignalboxError('BACKEND_INJECTION', 'the backend sent plaintext ahead of the TLS handshake'))
       return
@@ -282,36 +287,29 @@ export class DialledBackend implements Backend, BackendPort {
     }
   }
 
-  readonly #onData = (chunk: Buffer): void => {
+  onData(chunk: Buffer): void {
     if (this.#state !== 'establishing' && this.#state !== 'replaying') return
     this.#speak((dialogue) => dialogue.receive(chunk))
   }
 
-  readonly #onError = (error: Error): void => {
+  onError(error: Error): void {
     // A server that wants a client certificate says so only after a TLS 1.3 handshake is done.
     const tls = 'code' in error && typeof error.code === 'string' && error.code.startsWith('ERR_SSL')
     this.#fail(new SignalboxError(tls ? 'BACKEND_TLS' : 'BACKEND_CLOSED', error.message, { cause: error }))
   }
 
-  readonly #onEnd = (): void => {
+  onEnd(): void {
     this.#fail(closed(this.#state === 'replaying' ? 'during the login' : 'before it was ready'))
   }
 
-  #attach(): void {
-    this.#socket.on('data', this.#onData)
-    this.#socket.on('error', this.#onError)
-    this.#socket.on('end', this.#onEnd)
-    this.#socket.on('close', this.#onEnd)
-    // A listener for data makes an untouched stream flow; reading is begun by #read alone.
-    this.#socket.pause()
+  onClose(): void {
+    this.onEnd()
   }
 
-  #detach(): void {
-    this.#socket.off('data', this.#onData)
-    this.#socket.off('error', this.#onError)
-    this.#socket.off('end', this.#onEnd)
-    this.#socket.off('close', this.#onEnd)
-    if (this.#encrypted) this.#socket.removeAllListeners('session')
+  #attach(): void {
+    own(this.#socket, this)
+    // A listener for data makes an untouched stream flow; reading is begun by #read alone.
+    this.#socket.pause()
   }
 
   // ---- the end ----

@@ -10,6 +10,8 @@
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES } from '../limits.ts'
+import { own } from '../wire.ts'
+import type { WireOwner } from '../wire.ts'
 
 export type BridgeEnd = 'client' | 'backend' | 'client-error' | 'backend-error' | 'idle' | 'ended'
 
@@ -66,7 +68,7 @@ class Standing implements Bridge {
     const { client, backend, idle, meter } = options
     this.#inward = new Half('client', client, backend, this, meter)
     this.#outward = new Half('backend', backend, client, this, meter)
-    client.setTimeout(idle, this.#idled)
+    client.setTimeout(idle)
     this.#inward.begin()
     this.#outward.begin()
   }
@@ -107,13 +109,19 @@ class Standing implements Bridge {
     if (this.#open === 0) return done({ reason: this.#reason ?? 'ended', bytesIn: this.bytesIn, bytesOut: this.bytesOut })
     const [socket, other, towards] = side === 'client' ? [client, backend, this.#outward] : [backend, client, this.#inward]
     // A side that is through in good order has said all it had to say; the other may still be on its way to take it.
-    if (socket.readableEnded && (socket.writableFinished || towards.through)) other.setTimeout(idle, this.#idled)
+    if (socket.readableEnded && (socket.writableFinished || towards.through)) other.setTimeout(idle)
     else this.#destroy()
   }
 
-  readonly #idled = (): void => {
+  idled(): void {
     this.because('idle')
     this.#destroy()
+  }
+
+  /** What was held back because `side` was too slow may go on. */
+  drained(side: Side): void {
+    const half = side === 'client' ? this.#outward : this.#inward
+    half.goOn()
   }
 
   #destroy(): void {
@@ -123,7 +131,7 @@ class Standing implements Bridge {
 }
 
 /** One direction: data with back-pressure, then the half-close. Listens to the socket that the data comes from. */
-class Half {
+class Half implements WireOwner {
   /** Carried so far. */
   bytes = 0
   readonly #side: Side
@@ -131,8 +139,8 @@ class Half {
   readonly #to: Socket
   readonly #bridge: Standing
   readonly #meter: Meter | undefined
-  /** The other side has once been slower: from then on its 'drain' is listened to. */
-  #waited = false
+  /** The other side is slower, for the moment. */
+  #waits = false
   /** The socket that the data goes to was told all and closed. */
   through = false
 
@@ -142,19 +150,22 @@ class Half {
     this.#to = to
     this.#bridge = bridge
     this.#meter = meter
-    from.on('error', this.#onError)
-    from.on('close', this.#onClose)
+    own(from, this)
   }
 
   begin(): void {
     const from = this.#from
-    from.on('data', this.#onData)
-    from.on('end', this.#onEnd)
-    if (from.readableEnded) this.#onEnd()
+    if (from.readableEnded) this.onEnd()
     else from.resume()
   }
 
-  readonly #onData = (chunk: Buffer): void => {
+  goOn(): void {
+    if (!this.#waits) return
+    this.#waits = false
+    this.#from.resume()
+  }
+
+  onData(chunk: Buffer): void {
     const { length } = chunk
     this.bytes += length
     if (this.#meter !== undefined) {
@@ -162,18 +173,20 @@ class Half {
       else this.#meter.bytesOut += length
     }
     if (this.#to.write(chunk)) return
+    this.#waits = true
     this.#from.pause()
-    if (this.#waited) return
-    this.#waited = true
-    this.#to.on('drain', this.#onDrain)
   }
 
-  readonly #onDrain = (): void => {
-    this.#from.resume()
+  onDrain(): void {
+    this.#bridge.drained(this.#side)
+  }
+
+  onTimeout(): void {
+    this.#bridge.idled()
   }
 
   /** The half-close is passed on. Where the other half is over as well, closing says the same and costs a system call less. */
-  readonly #onEnd = (): void => {
+  onEnd(): void {
     this.#bridge.because(this.#side)
     const to = this.#to
     if (to.readableEnded && to.writableLength === 0 && !(to instanceof TLSSocket)) {
@@ -182,7 +195,11 @@ class Half {
     } else to.end()
   }
 
-  readonly #onError = (): void => this.#bridge.failed(this.#side)
+  onError(): void {
+    this.#bridge.failed(this.#side)
+  }
 
-  readonly #onClose = (): void => this.#bridge.closed(this.#side)
+  onClose(): void {
+    this.#bridge.closed(this.#side)
+  }
 }

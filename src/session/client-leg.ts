@@ -16,6 +16,8 @@ import type { Clock, Timer } from '../clock.ts'
 import { SignalboxError } from '../errors.ts'
 import type { ClientConnection, Login, Preauth, PreauthFactory, PreauthPort, Refusal } from '../protocol/protocol.ts'
 import type { InboundTls } from '../tls/inbound.ts'
+import { disown, own } from '../wire.ts'
+import type { WireOwner } from '../wire.ts'
 import { tlsVersion } from './accept.ts'
 import { lastWords } from './last-words.ts'
 import type { AcceptedConnection } from './services.ts'
@@ -44,7 +46,7 @@ interface Waiting<T> {
   readonly reject: (error: SignalboxError) => void
 }
 
-export class ClientLeg implements PreauthPort, ClientConnection {
+export class ClientLeg implements PreauthPort, ClientConnection, WireOwner {
   readonly #options: ClientLegOptions
   /** Undefined after the hand-over, when nothing of the time before the login may be left. */
   #dialogue: Preauth | undefined
@@ -139,7 +141,7 @@ export class ClientLeg implements PreauthPort, ClientConnection {
   }
 
   /**
-   * After a login was taken: the socket, paused and without listeners of ours, and the bytes for the backend.
+   * After a login was taken: the socket, paused and without an owner, and the bytes for the backend.
    *
    * @throws SignalboxError when the leg or its dialogue is over
    */
@@ -149,7 +151,7 @@ export class ClientLeg implements PreauthPort, ClientConnection {
     this.#over = true
     this.#timer?.cancel()
     this.#dialogue = undefined
-    this.#detach()
+    disown(this.#socket)
     return { socket: this.#socket, behind }
   }
 
@@ -167,7 +169,7 @@ export class ClientLeg implements PreauthPort, ClientConnection {
   }
 
   startTls(): void {
-    this.#detach()
+    disown(this.#socket)
     // The dialogue saw nothing behind the command, but the socket may hold what came since.
     if (this.#socket.readableLength > 0) {
       this.destroy(new SignalboxError('CLIENT_PROTOCOL', 'plaintext was sent behind STARTTLS'))
@@ -256,38 +258,27 @@ export class ClientLeg implements PreauthPort, ClientConnection {
 
   // ---- the socket ----
 
-  readonly #onData = (chunk: Buffer): void => {
+  onData(chunk: Buffer): void {
     this.#dialogue?.receive(chunk)
     if (this.#dialogue !== undefined) this.#options.holds(this.#dialogue.held)
   }
 
-  readonly #onEnd = (): void => {
+  onEnd(): void {
     this.#ended = true
     this.#closeIfEnded()
   }
 
-  readonly #onError = (error: Error): void => {
+  onError(error: Error): void {
     this.destroy(new SignalboxError('CLIENT_CLOSED', 'the client reset the connection', { cause: error }))
   }
 
-  readonly #onClose = (): void => {
+  onClose(): void {
     this.#finish(closedByClient())
   }
 
   #attach(): void {
-    this.#socket.on('data', this.#onData)
-    this.#socket.on('end', this.#onEnd)
-    this.#socket.on('error', this.#onError)
-    this.#socket.on('close', this.#onClose)
+    own(this.#socket, this)
     this.#socket.resume()
-  }
-
-  #detach(): void {
-    this.#socket.pause()
-    this.#socket.off('data', this.#onData)
-    this.#socket.off('end', this.#onEnd)
-    this.#socket.off('error', this.#onError)
-    this.#socket.off('close', this.#onClose)
   }
 
   #finish(error: SignalboxError | undefined): void {

@@ -412,7 +412,8 @@ export class Session implements SessionHandle {
     this.#bridgedTo = undefined
     this.#occupant?.leave()
     sessions.close(this)
-    report.closed(this, { reason, error, ...this.#bytes, seconds: (clock.now() - this.#began) / 1000, login: this.#letIn })
+    const { bytesIn, bytesOut } = this.#bytes
+    report.closed(this, { reason, error, bytesIn, bytesOut, seconds: (clock.now() - this.#began) / 1000, login: this.#letIn })
     this.#leave()
   }
 

@@ -10,6 +10,7 @@ import { BackendDialer } from '../../src/destination/dialer.ts'
 import { SignalboxError, type ErrorCode } from '../../src/errors.ts'
 import type { LoginProtocol } from '../../src/protocol/protocol.ts'
 import { TLS_SESSION_MS, TLS_SESSIONS } from '../../src/limits.ts'
+import { unwire } from '../../src/wire.ts'
 import { makeAuthority, makeExpired, makeSelfSigned, pinOf } from '../support/certificates.ts'
 import type { Authority, Issued } from '../support/certificates.ts'
 import { loginOf, requestOf, serverConfigOf, talk, talkServer } from '../support/fake-backend.ts'
@@ -127,6 +128,8 @@ for (const leg of ['implicit', 'starttls'] as const) {
     for (let i = 0; i < 50; i++) await new Promise((resolve) => setImmediate(resolve))
     const { socket, early } = backend.release()
     assert.ok(socket.isPaused())
+    // Nothing hears it but the wire, which has no owner.
+    unwire(socket)
     for (const event of ['data', 'error', 'secureConnect', 'session', 'timeout', 'readable']) {
       assert.equal(socket.listenerCount(event), 0, event)
     }

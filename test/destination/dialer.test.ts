@@ -8,6 +8,7 @@ import { AddressBook, type Address } from '../../src/destination/dns.ts'
 import { SignalboxError, type ErrorCode } from '../../src/errors.ts'
 import { BACKEND_RETRY_MS } from '../../src/limits.ts'
 import type { LoginProtocol, PassthroughProtocol } from '../../src/protocol/protocol.ts'
+import { unwire } from '../../src/wire.ts'
 import { eventually, openSockets } from '../support/settled.ts'
 import { loginOf, requestOf, serverConfigOf, talk, talkServer } from '../support/fake-backend.ts'
 import type { TalkServer, TalkServerOptions } from '../support/fake-backend.ts'
@@ -107,7 +108,9 @@ test('bytes right behind the final line survive the release, and so does the end
   const { socket, early } = backend.release()
   assert.ok(socket.isPaused())
   assert.equal(socket.allowHalfOpen, true)
-  for (const event of ['data', 'error', 'close', 'readable', 'timeout']) assert.equal(socket.listenerCount(event), 0, event)
+  // Nothing hears it but the wire, which has no owner.
+  unwire(socket)
+  for (const event of ['data', 'error', 'close', 'readable', 'timeout', 'drain', 'connect']) assert.equal(socket.listenerCount(event), 0, event)
   const text = await received(socket)
   assert.equal(Buffer.concat([outcome.bytes, early, text]).toString(), `YES\n${behind.toString()}`)
   assert.equal(socket.writable, true)
