@@ -11,7 +11,7 @@ import { signalbox } from '../subjects/signalbox.ts'
 
 const OURS = 'PUT, two instances'
 const BARE = 'bare SET'
-const CHANGES = 1_000
+const CHANGES = 500
 const TOGETHER_MS = 30_000
 
 const question: Question = {
@@ -25,7 +25,7 @@ const question: Question = {
     { kind: 'goal', subject: OURS, figure: 'median', most: 3 },
     { kind: 'goal', subject: OURS, figure: 'p99', most: 10 },
   ],
-  takes: { full: 25, quick: 15 },
+  takes: { full: 16, quick: 7 },
   async run(bench) {
     const url = await startRedis(bench, OURS)
     if (url === undefined) return

@@ -21,7 +21,7 @@ const question: Question = {
     { kind: 'goal', subject: OURS, figure: 'median', of: BARE, most: 1.3 },
     { kind: 'goal', subject: OURS, figure: 'cpu', of: BARE, most: 1.3 },
   ],
-  takes: { full: 25, quick: 6 },
+  takes: { full: 22, quick: 4 },
   async run(bench) {
     const url = await startRedis(bench, OURS)
     if (url === undefined) return
