@@ -33,6 +33,13 @@ export interface StageOptions {
   readonly protocol?: 'imap' | 'http'
 }
 
+export interface LaunchOptions {
+  readonly workers?: number
+  readonly accounts?: number
+  /** In place of the run's own. */
+  readonly proxyArguments?: readonly string[]
+}
+
 export class Stage {
   readonly backend: Backend
   readonly credentials: Credentials
@@ -76,7 +83,8 @@ export class Stage {
   }
 
   /** As `start`; throws when it is missing. */
-  async launch(kind: ProxyKind, { workers = this.#bench.cores, accounts = ACCOUNTS }: { readonly workers?: number; readonly accounts?: number } = {}): Promise<Proxy> {
+  async launch(kind: ProxyKind, options: LaunchOptions = {}): Promise<Proxy> {
+    const { workers = this.#bench.cores, accounts = ACCOUNTS, proxyArguments = this.#bench.proxyArguments } = options
     const { legs, protocol } = this.#options
     const directory = join(this.#bench.directory, `proxy-${++this.#proxies}`)
     await mkdir(directory)
@@ -91,7 +99,7 @@ export class Stage {
       directory,
       workers,
       accounts,
-      proxyArguments: this.#bench.proxyArguments,
+      proxyArguments,
     })
     return this.#bench.use(proxy)
   }

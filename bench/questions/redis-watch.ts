@@ -3,6 +3,8 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { Redis } from 'ioredis'
 import { freePort } from '../../test/support/ports.ts'
 import { answerWith } from '../backend/http-session.ts'
@@ -13,12 +15,16 @@ import { startRedis } from '../redis.ts'
 import { Stage } from '../stage.ts'
 import { quantile } from '../statistics.ts'
 import { signalbox } from '../subjects/signalbox.ts'
+import { VoidTimes } from '../void-times.ts'
 
-const OURS = 'SET by somebody else'
+const OURS = 'SET until void in every worker'
+const OUTSIDE = 'SET until seen from outside'
 const PUSH = 'bare: until Redis tells a client'
 const ASKING = 'asking alone: a cached route'
-const CHANGES = 500
+const CHANGES = 200
+const ROUNDS = 5
 const PREFIX = 'route:'
+const PROBE = join(import.meta.dirname, '..', 'void-probe.ts')
 const PUSHED = '__redis__:invalidate'
 /** Bytes of an answer: they tell who gave it. */
 const BODY = { old: 100, new: 200 }
@@ -28,7 +34,7 @@ const FOREVER_MS = 10_000
 
 const question: Question = {
   title: 'How long after a SET by somebody else is a route not served stale any more?',
-  method: `One instance with a worker per core, at least two, with Redis as source and its watch on. Every worker has the account's route cached; then another client sets its key, and each worker is asked over a kept HTTP connection, one request after the other, until its answer comes from the new server. From before the SET is written until the last worker's first new answer has been read: SET, Redis's push to the primary, its word to the workers, their lookup in Redis, and the request that shows it; between the last stale answer and it lies the moment itself. Asking alone: one request at each worker at once, whose route is cached. Bare: from the SET until a client with CLIENT TRACKING has been told.`,
+  method: `One instance with a worker per core, at least two, with Redis as source and its watch on. Every worker has the account's route cached (counted); then another client sets its key. From before the SET is written until the last worker has made the route void, by the system's clock, read in that worker (bench/void-probe.ts): SET, Redis's push to the primary, its word to the workers; each is asked afterwards, and must serve the new server. Seen from outside: each worker is asked over a kept HTTP connection, one request after the other, until its first answer of the new server has been read; that adds a lookup in Redis and one or two requests, whose price alone stands below it. Bare: from the SET until a client with CLIENT TRACKING has been told.`,
   figures: {
     median: { label: 'median', unit: 'ms', better: 'less', chart: true },
     p99: { label: '99th percentile', unit: 'ms', better: 'less' },
@@ -44,14 +50,32 @@ const question: Question = {
     if (url === undefined) return
     const client = new Redis(url, { protocol: 2 })
     bench.use({ [Symbol.asyncDispose]: async () => client.disconnect() })
-    const changes = bench.quick ? CHANGES / 5 : CHANGES
+    const changes = bench.quick ? CHANGES / 4 : CHANGES
     // Before anybody watches: what has just changed is not cached at once.
-    const mappings = Array.from({ length: changes * (bench.rounds + 1) }, (_, n) => [PREFIX + account(n), 'old'])
+    const rounds = Math.min(ROUNDS, bench.rounds)
+    const mappings = Array.from({ length: 2 * changes * (rounds + 1) }, (_, n) => [PREFIX + account(n), 'old'])
     for (const user of [FIRST, UNCHANGED]) mappings.push([PREFIX + user, 'old'])
     await client.mset(mappings.flat())
-    const askers = await open(bench, url)
+    const workers = Math.max(2, bench.cores)
+    const voids = bench.use(await VoidTimes.listen(workers))
+    const askers = await open(bench, { url, workers, probe: voids.port })
     let changed = 0
     const ours = async (): Promise<Figures> => {
+      const accounts = Array.from({ length: changes }, () => account(changed++))
+      await askers.cache(accounts)
+      const times: number[] = []
+      for (const user of accounts) {
+        const last = voids.of(user)
+        const start = process.hrtime.bigint()
+        const set = client.set(PREFIX + user, 'new')
+        times.push(Number((await last) - start) / 1e6)
+        await set
+      }
+      // And so it is: whoever asks now, is served the new one.
+      await askers.stayNew(accounts)
+      return figuresOf(times)
+    }
+    const outside = async (): Promise<Figures> => {
       const accounts = Array.from({ length: changes }, () => account(changed++))
       await askers.cache(accounts)
       const stale: number[] = []
@@ -68,9 +92,10 @@ const question: Question = {
     const push = await tracked(bench, url, client)
     await bench.compare([
       subject(OURS, ours),
+      subject(OUTSIDE, outside),
       subject(ASKING, () => timed(Array.from({ length: changes }, () => UNCHANGED), (user) => askers.all(user))),
       subject(PUSH, () => timed(Array.from({ length: changes }, (_, n) => `bare:${n}`), push)),
-    ])
+    ], { rounds })
   },
 }
 
@@ -135,19 +160,19 @@ async function counted(management: Management, counter: string): Promise<number>
   return Number(stats[counter])
 }
 
-async function open(bench: Bench, url: string): Promise<Askers> {
-  const workers = Math.max(2, bench.cores)
+async function open(bench: Bench, { url, workers, probe }: { readonly url: string; readonly workers: number; readonly probe: number }): Promise<Askers> {
+  const proxyArguments = [...bench.proxyArguments, '--import', `${pathToFileURL(PROBE).href}?port=${probe}`]
   const stage = await Stage.open(bench, { legs: 'plain', protocol: 'http' })
   const destination = { old: await server(bench, BODY.old), new: await server(bench, BODY.new) }
   const token = randomBytes(24).toString('hex')
   const port = await freePort()
-  const kind = signalbox('primary', OURS, {
+  const kind = signalbox('primary', 'Signalbox', {
     mapping: { source: 'redis', redis: { url, key_prefix: PREFIX, watch: true } },
     destination,
     routing: { default_destination: 'old' },
     admin: { bind: `127.0.0.1:${port}`, bearer_token: token },
   })
-  const proxy = await stage.launch(kind, { workers })
+  const proxy = await stage.launch(kind, { workers, proxyArguments })
   const management = bench.use(new Management(port, token))
   const end = performance.now() + FOREVER_MS
   while ((await counted(management, 'workers').catch(() => 0)) < workers) {
@@ -200,6 +225,10 @@ async function timed(names: readonly string[], one: (name: string) => Promise<un
     await one(name)
     times.push(performance.now() - start)
   }
+  return figuresOf(times)
+}
+
+function figuresOf(times: readonly number[]): Figures {
   return { median: quantile(times, 0.5), p99: quantile(times, 0.99) }
 }
 
