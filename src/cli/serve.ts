@@ -7,6 +7,7 @@
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from '../clock.ts'
+import { tuneCollector } from '../collector.ts'
 import { loadConfig } from '../config/load.ts'
 import type { Loaded } from '../config/load.ts'
 import { mistakeText } from '../config/mistake.ts'
@@ -26,6 +27,7 @@ const EXTENSION = extname(import.meta.filename)
 
 /** Runs until a signal ends it. Resolves with the exit status: 0 ended as asked, 1 could not start or go on, 2 mistakes in the configuration. */
 export async function serve(path: string, env: NodeJS.ProcessEnv, err: (text: string) => void): Promise<number> {
+  tuneCollector('primary')
   // From here on an end is asked for, not forced.
   const asked = new Asked()
   const loaded = await loadConfig(path, env)

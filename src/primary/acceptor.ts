@@ -46,7 +46,8 @@ interface StationState {
 interface Waiting {
   readonly id: number
   readonly listener: NumberedListener
-  readonly socket: Socket
+  /** Let go of when it is settled: what has been in a map for a moment may be in its former tables for long (session/roster.ts). */
+  socket: Socket | undefined
   readonly address: string
   readonly port: number
   /** Clock time of accepting. */
@@ -55,9 +56,9 @@ interface Waiting {
   at: number
   worker: number | undefined
   /** Workers that let it lie: each may still hold a copy. */
-  readonly lay: Set<number>
+  readonly lay: number[]
   /** Workers that declined it; they are asked again at the next look over, where nobody else would have it. */
-  readonly declined: Set<number>
+  readonly declined: number[]
 }
 
 export interface AcceptorOptions {
@@ -207,7 +208,7 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     // Who may speak for others is counted for whom it speaks, by the worker that hears it.
     const known = listener.proxyProtocol !== 'off' && isTrusted(listener, address) ? undefined : address
     this.#descriptors.took()
-    socket.once('close', () => this.#descriptors.gave())
+    socket.on('close', this.#closedOne)
     const admission = this.#short ? 'descriptors' : limits.admit(listener.name, known)
     if (admission !== 'admitted') {
       refused(listener, address, admission)
@@ -216,8 +217,7 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     }
     const id = this.#count++
     limits.register(id, listener.name, known, NOBODY)
-    // A client that resets while it waits is noticed by the worker, or by nobody.
-    socket.on('error', () => {})
+    socket.on('error', unheard)
     this.#queue.push({
       id,
       listener: numbered,
@@ -227,8 +227,8 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
       accepted: clock.now(),
       at: 0,
       worker: undefined,
-      lay: new Set(),
-      declined: new Set(),
+      lay: [],
+      declined: [],
     })
     this.#drainQueue()
   }
@@ -274,7 +274,7 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     for (const state of this.#stations.values()) {
       const { worker } = state.station
       if (state.sent.size >= WINDOW || this.#draining.has(worker) || !this.#hasDescriptors(worker)) continue
-      if (lay.has(worker) || declined.has(worker)) continue
+      if (lay.includes(worker) || declined.includes(worker)) continue
       if (best === undefined || Number(state.suspect) < Number(best.suspect)) best = state
       else if (state.suspect === best.suspect && sessions(state) < sessions(best)) best = state
     }
@@ -285,6 +285,7 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
   #send(waiting: Waiting, state: StationState): void {
     const { id, listener, address, port, socket } = waiting
     const { station } = state
+    if (socket === undefined) return
     waiting.at = this.#options.clock.now()
     waiting.worker = station.worker
     state.sent.add(id)
@@ -301,13 +302,14 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     const state = this.#stations.get(worker)
     if (state !== undefined && !this.#draining.has(worker)) state.suspect = false
     // Closes this process's descriptor; the worker has its own.
-    waiting?.socket.destroy()
+    waiting?.socket?.destroy()
+    if (waiting !== undefined) waiting.socket = undefined
   }
 
   #declined(id: number, worker: number): void {
     const waiting = this.#settle(id, worker)
     if (waiting === undefined) return
-    waiting.declined.add(worker)
+    waiting.declined.push(worker)
     this.#again(waiting)
   }
 
@@ -345,7 +347,7 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
       if (state !== undefined) {
         state.suspect = true
         state.sent.delete(waiting.id)
-        waiting.lay.add(state.station.worker)
+        waiting.lay.push(state.station.worker)
       }
       // With a worker that stands still and no other, the client is better off trying again.
       if (this.#isWanted(waiting)) this.#requeue(waiting)
@@ -355,7 +357,7 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
       }
     }
     this.#queue = this.#queue.filter((waiting) => {
-      waiting.declined.clear()
+      waiting.declined.length = 0
       if (now - waiting.accepted <= UNANSWERED_MS) return true
       this.#giveUp(waiting)
       return false
@@ -366,16 +368,22 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
 
   /** Whether there is a worker to give it to. */
   #isWanted({ lay }: Waiting): boolean {
-    return [...this.#stations.values()].some(({ station, suspect }) => !suspect && !lay.has(station.worker))
+    return [...this.#stations.values()].some(({ station, suspect }) => !suspect && !lay.includes(station.worker))
   }
 
   #giveUp(waiting: Waiting): void {
     this.#options.refused(waiting.listener.listener, waiting.address, 'unanswered')
     this.#options.limits.release(waiting.id)
     // The FIN reaches the client even while a worker that stands still holds a descriptor of it.
-    turnAway(waiting.socket, this.#options.tooBusy(waiting.listener))
+    if (waiting.socket !== undefined) turnAway(waiting.socket, this.#options.tooBusy(waiting.listener))
+    waiting.socket = undefined
   }
+
+  readonly #closedOne = (): void => this.#descriptors.gave()
 }
+
+/** A client that resets while it waits is noticed by the worker, or by nobody. */
+function unheard(): void {}
 
 /** Says the last words, if any, and closes. */
 function turnAway(socket: Socket, words: Buffer): void {

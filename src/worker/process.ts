@@ -4,8 +4,8 @@
  * to decide, so a worker ignores it.
  */
 import { Socket } from 'node:net'
-import { setFlagsFromString } from 'node:v8'
 import { systemClock } from '../clock.ts'
+import { tuneCollector } from '../collector.ts'
 import type { FramesEnvelope, StartEnvelope, ToPrimary, ToWorker } from '../cluster/channel.ts'
 import { asSignalboxError } from '../errors.ts'
 import { openLookup } from '../mapping/open.ts'
@@ -18,22 +18,8 @@ import { logWarnings } from '../observe/process-warnings.ts'
 import { createRedactor } from '../observe/redaction.ts'
 import { loadHttp, Worker } from './worker.ts'
 
-/**
- * How V8 collects garbage in a worker. Unknown to another V8, such a word would be a line on stderr and nothing else; so they
- * are said to the one that they were measured with, and later ones.
- *
- * No pretenuring: V8 watches where objects come from, and puts those of a place whose objects mostly survive into old space
- * at once. What a session makes seems to survive when a collection falls into the first busy second; from then on it is made in old
- * space, where it keeps its session, sockets and all, until the next full collection, so that everything seems to survive.
- *
- * External memory in the global limit: else every 64 MB that were read mean a full collection, a third of the price of a
- * large transfer.
- */
-const COLLECTION = ['--no-allocation-site-pretenuring', '--external-memory-accounted-in-global-limit']
-const MEASURED_V8 = 14
-
 export function runWorker(): void {
-  if (Number.parseInt(process.versions.v8, 10) >= MEASURED_V8) for (const flag of COLLECTION) setFlagsFromString(flag)
+  tuneCollector('worker')
   let worker: Worker | undefined
   // What comes while the worker is being put together; nothing but pings and an early drain, since it hasn't joined yet.
   let early: FramesEnvelope[] = []
