@@ -183,8 +183,9 @@ export class ImapBackend extends BackendMachine<Response, Step> {
     if (mechanism !== undefined) {
       const sasl = new SaslReplay(credentials, mechanism)
       const command = `${TAG.login} AUTHENTICATE ${mechanism}`
-      if (this.#has('SASL-IR') && sasl.initial !== undefined) {
-        const line = `${command} ${sasl.initial}\r\n`
+      const initial = this.#has('SASL-IR') ? sasl.initial : undefined
+      if (initial !== undefined) {
+        const line = `${command} ${initial}\r\n`
         if (line.length <= IMAP_LINE) {
           sasl.initialSent()
           return [{ by: 'sasl', sasl }, Buffer.from(line)]

@@ -26,6 +26,9 @@ export type CapabilityName = keyof typeof CAPABILITY
 const BITS: ReadonlyMap<string, number> = new Map(Object.entries(CAPABILITY))
 const ASTERISK = 0x2a
 const PLUS = 0x2b
+const LETTER_O = 0x4f
+const LETTER_K = 0x4b
+const SPACE = 0x20
 const CODE = /^\[CAPABILITY ([^\]]*)\]/i
 /** RFC 8437 lets a client log out of its account without closing: behind a proxy the next login could be anybody's. */
 const UNAUTHENTICATE = / UNAUTHENTICATE(?=[ \]\r\n]|$)/gi
@@ -77,16 +80,18 @@ export class ResponseReader {
 /** Untagged data may; status responses (`* OK`, `* NO`, `* BAD`, `* BYE`, `* PREAUTH`), tagged ones and `+` hold text. */
 function mayHoldLiterals(bytes: LineReader): boolean {
   if (bytes.at(0) !== ASTERISK) return false
+  // The usual one, without a look at its text.
+  if (bytes.at(2) === LETTER_O && bytes.at(3) === LETTER_K && bytes.at(4) === SPACE) return false
   const begin = bytes.view(0, Math.min(bytes.length, 10)).toString('latin1')
   return !/^\* (?:OK|NO|BAD|BYE|PREAUTH)[ \r\n]/i.test(begin)
 }
 
 function parse(line: Buffer, withEnd: Buffer): Response {
   const text = line.toString('latin1')
-  if (line[0] === PLUS && (line.length === 1 || line[1] === 0x20)) return { kind: 'continuation', text: text.slice(2) }
+  if (line[0] === PLUS && (line.length === 1 || line[1] === SPACE)) return { kind: 'continuation', text: text.slice(2) }
   const [first, rest] = cut(text)
   const [word, behind] = cut(rest)
-  const upper = word.toUpperCase()
+  const upper = word === 'OK' ? word : word.toUpperCase()
   if (first === '*') return { kind: 'untagged', word: upper, text: behind, raw: Buffer.from(withEnd) }
   const status = upper === 'OK' || upper === 'NO' || upper === 'BAD' ? upper : undefined
   return { kind: 'tagged', tag: first, status, text: rest }

@@ -143,8 +143,9 @@ export class ManageSieveBackend extends BackendMachine<Response, Step> {
     if (mechanism === undefined) return undefined
     const sasl = new SaslReplay(credentials, mechanism)
     const command: Buffer[] = [Buffer.from(`AUTHENTICATE "${mechanism}"`)]
-    if (sasl.initial !== undefined) {
-      command.push(Buffer.from(' '), string(sasl.initial))
+    const { initial } = sasl
+    if (initial !== undefined) {
+      command.push(Buffer.from(' '), string(initial))
       sasl.initialSent()
     }
     return { step: { at: 'replay', sasl }, bytes: Buffer.concat([...command, CRLF]) }

@@ -139,7 +139,8 @@ export class Pop3Backend extends BackendMachine<Line, Step> {
     const mechanism = chooseMechanism(credentials, (name) => offered?.includes(name) === true)
     if (mechanism !== undefined) {
       const sasl = new SaslReplay(credentials, mechanism)
-      const line = sasl.initial === undefined ? '' : `AUTH ${mechanism} ${sasl.initial === '' ? '=' : sasl.initial}\r\n`
+      const { initial } = sasl
+      const line = initial === undefined ? '' : `AUTH ${mechanism} ${initial === '' ? '=' : initial}\r\n`
       const whole = line !== '' && line.length <= POP3_AUTH_LINE
       if (whole) sasl.initialSent()
       return { step: { at: 'sasl', sasl }, bytes: Buffer.from(whole ? line : `AUTH ${mechanism}\r\n`) }
