@@ -93,7 +93,8 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
   readonly #descriptors: Descriptors
   /** Connections that one worker's descriptors suffice for. */
   readonly #capacity: number
-  #measured: Timer | undefined
+  /** Clock time of the last look at the descriptors. */
+  #measured = Number.NEGATIVE_INFINITY
   #queue: Waiting[] = []
   #sweep: Timer | undefined
   /** Clock time of the last look over, and whether that one was put off because this process had stood still. */
@@ -134,10 +135,6 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
   async listen(): Promise<void> {
     const change = await this.prepare(this.#options.listeners)
     change.commit()
-    this.#descriptors.measure()
-    this.#measured = this.#options.clock.every(DESCRIPTORS_MS, () => this.#descriptors.measure())
-    this.#lookedOver = this.#options.clock.now()
-    this.#sweep = this.#options.clock.every(SWEEP_MS, () => this.#lookOver())
   }
 
   /**
@@ -188,8 +185,7 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#measured?.cancel()
-    if (this.#onTheirWay.size === 0) this.#sweep?.cancel()
+    if (this.#onTheirWay.size === 0) this.#watchNoMore()
     this.#doors.close()
     for (const waiting of this.#queue) this.#giveUp(waiting)
     this.#queue = []
@@ -209,6 +205,7 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
     const known = listener.proxyProtocol !== 'off' && isTrusted(listener, address) ? undefined : address
     this.#descriptors.took()
     socket.on('close', this.#closedOne)
+    this.#measure(clock.now())
     const admission = this.#short ? 'descriptors' : limits.admit(listener.name, known)
     if (admission !== 'admitted') {
       refused(listener, address, admission)
@@ -230,7 +227,28 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
       lay: [],
       declined: [],
     })
+    this.#watch()
     this.#drainQueue()
+  }
+
+  /** Now and then, while connections come. */
+  #measure(now: number): void {
+    if (now - this.#measured < DESCRIPTORS_MS) return
+    this.#measured = now
+    this.#descriptors.measure()
+  }
+
+  /** While something is on its way or waits: an idle process is not woken up for nothing. */
+  #watch(): void {
+    if (this.#sweep !== undefined) return
+    this.#lookedOver = this.#options.clock.now()
+    this.#sweep = this.#options.clock.every(SWEEP_MS, () => this.#lookOver())
+  }
+
+  #watchNoMore(): void {
+    this.#sweep?.cancel()
+    this.#sweep = undefined
+    this.#putOff = false
   }
 
   /** Whether a descriptor for one more connection would be missing, here or in every worker. */
@@ -363,7 +381,7 @@ export class Acceptor implements Behaviour<AcceptorMessage> {
       return false
     })
     this.#drainQueue()
-    if (this.#closed && this.#onTheirWay.size === 0) this.#sweep?.cancel()
+    if (this.#onTheirWay.size === 0 && this.#queue.length === 0) this.#watchNoMore()
   }
 
   /** Whether there is a worker to give it to. */

@@ -123,8 +123,9 @@ export class Counting {
   /** Grows with whatever happens: the sum of all that was counted. */
   #moved(): number {
     const { legs, failures, refused, responses } = this.counters.counts(this.#options.cache(), 0)
-    const { hits, misses, invalidations, evictions, audited } = this.#options.cache()
-    let moved = hits + misses + invalidations + evictions + audited
+    // What is audited every second is no news: whoever asks is told.
+    const { hits, misses, invalidations, evictions } = this.#options.cache()
+    let moved = hits + misses + invalidations + evictions
     for (const leg of legs) moved += 2 * leg.accepted + leg.refused + leg.unavailable + leg.bytesIn + leg.bytesOut - leg.sessions
     for (const { times } of [...failures, ...refused]) moved += times
     for (const { times } of responses) moved += times.reduce((sum, more) => sum + more, 0)
