@@ -26,8 +26,10 @@ export interface Regression {
   readonly now: Spread
 }
 
-/** How much a ratio may grow before it is called a regression: less is what rounds differ by on a quiet machine. */
-export const TOLERANCE = 0.06
+/** How much a ratio may grow before it is called a regression, times the root of the rounds: 6% with seven, 2.5% with forty-one. */
+const TOLERANCE = 0.16
+/** Half the notch of a box plot: medians whose notches don't touch differ, with 19 chances in 20. */
+const NOTCH = 1.57
 
 export function verdicts(report: Report): Verdict[] {
   return report.questions.flatMap((question) => question.goals.map((goal) => judge(question, goal)))
@@ -46,8 +48,9 @@ export function judge(question: QuestionResult, goal: Goal): Verdict {
 }
 
 /**
- * Ratios to the floor (or whatever a must names) that are worse than the baseline's by more than the tolerance, and
- * clearly so: the middle halves of the rounds, then and now, don't touch.
+ * Ratios to the floor (or whatever a must names) that are worse than the baseline's by more than rounds differ on a quiet
+ * machine, and clearly so for those that were measured: what the medians may be, then and now, doesn't touch. The more
+ * rounds, the smaller the loss that is seen.
  */
 export function regressions(report: Report, baseline: Report): Regression[] {
   return report.questions.flatMap((question) => {
@@ -58,15 +61,21 @@ export function regressions(report: Report, baseline: Report): Regression[] {
       const earlier = goalValues(before, goal)
       const values = goalValues(question, goal)
       if (earlier.length === 0 || values.length === 0) return []
-      const regression = { question: question.name, goal, before: spread(earlier), now: spread(values) }
-      return isWorse(regression) ? [regression] : []
+      return isWorse(goal, earlier, values) ? [{ question: question.name, goal, before: spread(earlier), now: spread(values) }] : []
     })
   })
 }
 
-function isWorse({ goal, before, now }: Regression): boolean {
-  if (goal.most !== undefined) return now.median > before.median * (1 + TOLERANCE) && now.lowerQuartile > before.upperQuartile
-  return now.median < before.median / (1 + TOLERANCE) && now.upperQuartile < before.lowerQuartile
+function isWorse(goal: Goal, before: readonly number[], now: readonly number[]): boolean {
+  const [then, today] = [spread(before), spread(now)]
+  const tolerance = 1 + TOLERANCE / Math.sqrt(Math.min(before.length, now.length))
+  const unsure = notch(then, before.length) + notch(today, now.length)
+  if (goal.most !== undefined) return today.median > then.median * tolerance && today.median - then.median > unsure
+  return today.median < then.median / tolerance && then.median - today.median > unsure
+}
+
+function notch({ lowerQuartile, upperQuartile }: Spread, rounds: number): number {
+  return (NOTCH * (upperQuartile - lowerQuartile)) / Math.sqrt(rounds)
 }
 
 /** The figure, or its ratio, round by round. */

@@ -42,6 +42,15 @@ test('20 µs more a login are seen against a baseline even where the must has ro
   assert.equal(regressions(now, baseline).length, 1)
 })
 
+test('the more rounds, the smaller the loss that is seen', () => {
+  const rounds = (median: number, count: number): number[] => Array.from({ length: count }, (_, index) => median + ((index * 7) % 21) - 10)
+  const floor = (count: number): number[] => Array.from({ length: count }, () => 500)
+  const run = (median: number, count: number) => reportOf(questionOf({ floor: floor(count), Signalbox: rounds(median, count) }, [MUST]))
+  assert.equal(regressions(run(580, 7), run(560, 7)).length, 0)
+  assert.equal(regressions(run(580, 42), run(560, 42)).length, 1)
+  assert.equal(regressions(run(565, 42), run(560, 42)).length, 0)
+})
+
 test('what rounds differ by is no regression', () => {
   const baseline = reportOf(questionOf({ floor: [200, 202, 198], Signalbox: [200, 204, 197] }, [MUST]))
   const quiet = reportOf(questionOf({ floor: [201, 199, 200], Signalbox: [208, 206, 207] }, [MUST]))
