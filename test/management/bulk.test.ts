@@ -4,6 +4,7 @@ import { after, before, beforeEach, describe, test } from 'node:test'
 import { SignalboxError } from '../../src/errors.ts'
 import { ADMIN_BODY_SILENCE_MS, ADMIN_LINGER_MS, ADMIN_PROGRESS_MS, ADMIN_STREAM, MAPPING_LINE } from '../../src/limits.ts'
 import { TestManagement, readAll } from '../support/management.ts'
+import { eventually } from '../support/settled.ts'
 import type { Reply } from '../support/management.ts'
 
 const soon = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
@@ -221,16 +222,28 @@ describe('the mappings as a whole, over the management API', () => {
   const head = (...lines: string[]): string =>
     ['POST /mappings/import HTTP/1.1', 'Host: x', `Authorization: Bearer ${api.token}`, ...lines, '', ''].join('\r\n')
 
-  test(`a body of more than ${ADMIN_STREAM} bytes is refused when it is announced`, async () => {
+  test(`a body of ${ADMIN_STREAM} bytes may be announced, one byte more is refused; the rest of it is read for a while`, async () => {
     const socket = await api.connect()
     const read = readAll(socket)
     const timers = api.clock.pending
-    socket.write(head('Content-Length: 10737418240'))
+    socket.write(head(`Content-Length: ${ADMIN_STREAM + 1}`))
     while (api.clock.pending <= timers) await soon()
-    api.clock.advance(ADMIN_LINGER_MS)
+    const lingering = api.clock.pending
+    api.clock.advance(ADMIN_LINGER_MS - 1)
+    assert.equal(api.clock.pending, lingering)
+    api.clock.advance(1)
     const answer = await read
-    assert.match(answer, /^HTTP\/1\.1 413 [^]*the body is larger than 2147483648 bytes\n$/)
+    assert.ok(answer.startsWith('HTTP/1.1 413 ') && answer.endsWith(`the body is larger than ${ADMIN_STREAM} bytes\n`), answer)
     assert.match(answer, /\r\nconnection: close\r\n/i)
+
+    api.audits.length = 0
+    const taken = await api.connect()
+    const before = api.clock.pending
+    taken.write(head(`Content-Length: ${ADMIN_STREAM}`))
+    await eventually(() => api.clock.pending > before, 'its first byte is waited for')
+    taken.destroy()
+    await eventually(() => api.audits.length > 0, 'its end')
+    assert.deepEqual(api.audits.map(({ outcome }) => outcome), ['CLIENT_CLOSED'])
   })
 
   test('a request without the right token gets its 401 while its body is still coming, and is read no further', async () => {
@@ -243,6 +256,24 @@ describe('the mappings as a whole, over the management API', () => {
     while (api.clock.pending <= timers) await soon()
     api.clock.advance(ADMIN_LINGER_MS)
     assert.match(await answer, /^HTTP\/1\.1 401 /)
+  })
+
+  test('a body may keep us waiting for ADMIN_BODY_SILENCE_MS, and no longer', async () => {
+    const socket = await api.connect()
+    const answer = readAll(socket)
+    const timers = api.clock.pending
+    socket.write(head('Content-Length: 100'))
+    while (api.clock.pending <= timers) await soon()
+    const waiting = api.clock.pending
+    api.clock.advance(ADMIN_BODY_SILENCE_MS - 1)
+    assert.equal(api.clock.pending, waiting)
+    api.clock.advance(1)
+    assert.ok(api.clock.pending < waiting)
+    for (let i = 0; i < 2_000 && !socket.closed; i++) {
+      api.clock.advance(ADMIN_LINGER_MS)
+      await soon()
+    }
+    assert.match(await answer, /^HTTP\/1\.1 408 /)
   })
 
   test('a body from which nothing comes any more is 408, and nothing changes', async () => {
@@ -302,12 +333,13 @@ describe('the mappings as a whole, over the management API', () => {
     let seen = ''
     socket.on('data', (chunk: Buffer) => (seen += chunk.toString()))
     socket.on('error', () => {})
+    const timers = api.clock.pending
     socket.write(`${head('Content-Length: 6')}a\tnew\n`)
-    while (!seen.includes('"phase":"checked"')) await soon()
-    while (!seen.includes('"phase":"writing"')) {
-      api.clock.advance(ADMIN_PROGRESS_MS)
-      await soon()
-    }
+    await eventually(() => seen.includes('"phase":"checked"') && api.clock.pending === timers + 1, 'the pause before its first progress')
+    api.clock.advance(ADMIN_PROGRESS_MS - 1)
+    assert.equal(api.clock.pending, timers + 1, 'it is not over')
+    api.clock.advance(1)
+    await eventually(() => seen.includes('"phase":"writing"'), 'the progress')
     socket.destroy()
     await once(socket, 'close')
     gate.resolve()

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { SignalboxError } from '../../src/errors.ts'
-import { CUTOVER_FAILURES, CUTOVER_HOLD_SECONDS } from '../../src/limits.ts'
+import { CUTOVER_FAILURES, CUTOVER_HOLD_SECONDS, CUTOVERS_AT_ONCE, DELAY_SECONDS } from '../../src/limits.ts'
 import { TestManagement } from '../support/management.ts'
+import { eventually } from '../support/settled.ts'
 
 const PATH = '/accounts/cutover?destination=new'
 
@@ -52,6 +53,12 @@ describe('POST /accounts/cutover', () => {
   test('holds for CUTOVER_HOLD_SECONDS unless it is told otherwise', async () => {
     await api.ask('POST', `${PATH}&identifier=carol`)
     assert.deepEqual(api.operations.calls, [['cutover', { identifier: 'carol', destination: 'new', hold: CUTOVER_HOLD_SECONDS, client: '127.0.0.1' }]])
+  })
+
+  test('holds for DELAY_SECONDS if it is told so, and no longer', async () => {
+    assert.equal((await api.ask('POST', `${PATH}&identifier=carol&hold=${DELAY_SECONDS}`)).status, 200)
+    assert.equal((await api.ask('POST', `${PATH}&identifier=carol&hold=${DELAY_SECONDS + 1}`)).status, 400)
+    assert.deepEqual(api.operations.calls, [['cutover', { identifier: 'carol', destination: 'new', hold: DELAY_SECONDS, client: '127.0.0.1' }]])
   })
 
   test('is 409 while somebody else moves it, and says who and since when', async () => {
@@ -143,6 +150,32 @@ describe('POST /accounts/cutover', () => {
       [undefined, false, 'CLIENT_PROTOCOL'],
     ])
     assert.equal(api.operations.mappings.has('dave'), false)
+  })
+
+  test('has CUTOVERS_AT_ONCE accounts of a list under way, and begins the next one when one of them is through', async (t) => {
+    const { operations } = api
+    const gate = Promise.withResolvers<void>()
+    t.after(() => {
+      gate.resolve()
+      operations.gate = Promise.resolve()
+    })
+    operations.gate = gate.promise
+    const all = CUTOVERS_AT_ONCE + 1
+    const answer = api.ask('POST', PATH, { body: Array.from({ length: all }, (_, i) => `account${i}\n`).join('') })
+    await eventually(() => operations.calls.length >= CUTOVERS_AT_ONCE, 'as many as may be under way')
+    for (let turns = 0; turns < 50; turns++) await new Promise((resolve) => setImmediate(resolve))
+    assert.equal(operations.calls.length, CUTOVERS_AT_ONCE)
+    gate.resolve()
+    const told = lines((await answer).text)
+    assert.deepEqual([operations.calls.length, told.at(-1)?.['done'], told.at(-1)?.['accounts']], [all, true, all])
+  })
+
+  test('goes on after CUTOVER_FAILURES in a row less one, and gives up after so many', async () => {
+    api.operations.failure = new SignalboxError('SOURCE_UNAVAILABLE', 'no')
+    for (const [failures, done] of [[CUTOVER_FAILURES - 1, true], [CUTOVER_FAILURES, false]] as const) {
+      const told = lines((await api.ask('POST', PATH, { body: Array.from({ length: failures }, (_, i) => `account${i}\n`).join('') })).text)
+      assert.deepEqual([told.at(-1)?.['done'], told.at(-1)?.['failed']], [done, failures])
+    }
   })
 
   test('gives up when a failure concerns everybody: at once, or after many in a row', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import type { TLSSocket } from 'node:tls'
-import { EVENTS_LISTENERS } from '../../src/limits.ts'
+import { EVENTS_ALIVE_MS, EVENTS_LISTENERS } from '../../src/limits.ts'
 import { TestManagement } from '../support/management.ts'
 import { eventually } from '../support/settled.ts'
 
@@ -39,12 +39,24 @@ test('what happens is sent at once, as server-sent events', async () => {
   await eventually(() => happenings.listeners === 0, 'it is forgotten')
 })
 
-test('a stream in which nothing happens says now and then that it lives', async () => {
-  let over = (): void => {}
-  api.operations.quiet = new Promise((resolve) => (over = resolve))
+test('a stream in which nothing has happened for EVENTS_ALIVE_MS says that it lives, and not before', async (t) => {
+  const { clock, operations } = api
+  const never = operations.quiet
+  t.after(() => (operations.quiet = never))
+  let pauses = 0
+  operations.quiet = (ms) => {
+    pauses++
+    const { promise: over, resolve } = Promise.withResolvers<void>()
+    const timer = clock.after(ms, resolve)
+    return { over, cancel: () => timer.cancel() }
+  }
   const got = await reader()
-  api.operations.quiet = new Promise(() => {})
-  over()
+  clock.advance(EVENTS_ALIVE_MS - 1)
+  for (let turns = 0; turns < 5; turns++) await new Promise((resolve) => setImmediate(resolve))
+  operations.events.happenings.tell('worker', { worker: 1, state: 'ready' })
+  await eventually(() => got.text.includes('event: worker\n') && pauses === 2, 'the happening, and the next pause')
+  assert.ok(!got.text.includes('\n:\n\n'), 'no comment before it')
+  clock.advance(EVENTS_ALIVE_MS)
   await eventually(() => got.text.includes('\n:\n\n'), 'a comment')
   got.socket.destroy()
   await eventually(() => api.operations.events.happenings.listeners === 0, 'it is forgotten')

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect as connectTcp } from 'node:net'
-import { connect } from 'node:tls'
+import { connect, TLSSocket } from 'node:tls'
 import { describe, test } from 'node:test'
 import type { TestContext } from 'node:test'
+import { ADMIN_HANDSHAKE_MS, ADMIN_HEAD_MS, ADMIN_KEEPALIVE_MS, ADMIN_SILENCE_MS } from '../../src/limits.ts'
 import { createHttps } from '../../src/management/https.ts'
 import type { Patience } from '../../src/management/https.ts'
 import { Sockets } from '../../src/management/sockets.ts'
@@ -65,5 +66,23 @@ describe('the patience of the management server', { timeout: 20_000 }, () => {
   test('a connection on which nothing moves is dropped even while an answer is awaited', async (t) => {
     const port = await serve(t, { silence: 200 })
     assert.equal(await tell(port, 'GET /never HTTP/1.1\r\nHost: x\r\n\r\n'), '')
+  })
+
+  test('unless it is told otherwise, Node is given the times of src/limits.ts', async (t) => {
+    const sockets = new Sockets()
+    const server = createHttps(await testCertificate(), sockets, () => assert.fail('nobody asks'))
+    assert.deepEqual([server.headersTimeout, server.keepAliveTimeout, server.timeout], [ADMIN_HEAD_MS, ADMIN_KEEPALIVE_MS, ADMIN_SILENCE_MS])
+    const { mock } = t.mock.method(TLSSocket.prototype, 'setTimeout')
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const address = server.address()
+    assert.ok(typeof address === 'object' && address !== null)
+    const socket = connectTcp(address.port, '127.0.0.1')
+    socket.on('error', () => {})
+    await Promise.all([once(server, 'connection'), once(socket, 'connect')])
+    // What waits for the handshake is a time-out of the encrypted socket, which nobody else has set one on yet.
+    assert.deepEqual(mock.calls.map((call) => call.arguments[0]), [ADMIN_HANDSHAKE_MS])
+    sockets.destroy()
+    server.close()
   })
 })

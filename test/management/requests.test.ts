@@ -142,7 +142,10 @@ describe('odd requests to the management API', () => {
     socket.write(head('POST /cache/invalidate HTTP/1.1', 'Content-Length: 10').replace('Connection: close\r\n', ''))
     socket.write('12345')
     while (api.clock.pending === timers) await new Promise((resolve) => setImmediate(resolve))
-    api.clock.advance(ADMIN_REQUEST_MS)
+    const waiting = api.clock.pending
+    api.clock.advance(ADMIN_REQUEST_MS - 1)
+    assert.equal(api.clock.pending, waiting, 'it is still waited for')
+    api.clock.advance(1)
     const answer = await readAll(socket)
     assert.match(answer, /^HTTP\/1\.1 408 [^]*the body did not come in time\n$/)
     assert.match(answer, /\r\nconnection: close\r\n/i)

@@ -5,7 +5,7 @@ import { connect } from 'node:tls'
 import { describe, test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { generate } from 'selfsigned'
-import { ADMIN_CONNECTIONS, ADMIN_CONNECTIONS_PER_ADDRESS } from '../../src/limits.ts'
+import { ADMIN_CONNECTIONS, ADMIN_CONNECTIONS_PER_ADDRESS, ADMIN_DRAIN_MS } from '../../src/limits.ts'
 import { routes } from '../../src/management/server.ts'
 import { describe as describeRoute } from '../../src/management/route.ts'
 import { readAll, TestManagement } from '../support/management.ts'
@@ -69,6 +69,20 @@ describe('the management server', { timeout: 30_000 }, () => {
     await until(() => api.operations.calls.length === 1)
     const closed = api.server.close()
     await Promise.all([assert.rejects(asked), api.server.destroy(), closed])
+  })
+
+  test('what is under way has ADMIN_DRAIN_MS from the close on, and is broken off then', async (t) => {
+    const api = await start(t)
+    gate(api)
+    const asked = api.ask('POST', '/cache/invalidate')
+    await until(() => api.operations.calls.length === 1)
+    const broken = assert.rejects(asked, { code: 'ECONNRESET' })
+    const closed = api.server.close()
+    api.clock.advance(ADMIN_DRAIN_MS - 1)
+    for (let turns = 0; turns < 20; turns++) await new Promise((resolve) => setImmediate(resolve))
+    assert.equal(api.server.connections, 1)
+    api.clock.advance(1)
+    await Promise.all([broken, closed])
   })
 
   test('several requests go over one connection', async (t) => {

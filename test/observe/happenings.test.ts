@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { EVENTS_WAITING } from '../../src/limits.ts'
 import { HAPPENINGS, Happenings } from '../../src/observe/happenings.ts'
 import type { Happening, HappeningName } from '../../src/observe/happenings.ts'
 
@@ -35,6 +36,20 @@ test('a slow reader keeps as many as its room holds, and is told how many it los
   assert.equal(happenings.lost, 4, 'of both')
   happenings.tell('peer', { count: 6 })
   assert.deepEqual((await batches.next()).value, [event(6)], 'and goes on')
+})
+
+test('EVENTS_WAITING happenings wait for a reader, and one more is lost', async () => {
+  const happenings = new Happenings()
+  const { batches } = listen(happenings)
+  const first = batches.next()
+  happenings.tell('peer', { count: 0 })
+  await first
+  for (const [told, lost] of [[EVENTS_WAITING, 0], [EVENTS_WAITING + 1, 1]] as const) {
+    for (let count = 1; count <= told; count++) happenings.tell('peer', { count })
+    assert.equal(happenings.lost, lost)
+    const { value } = await batches.next()
+    assert.deepEqual(value?.at(-1), lost === 0 ? event(EVENTS_WAITING) : { event: 'lost', data: { count: 1 } })
+  }
 })
 
 test('only what was asked for is heard, and takes no room otherwise', async () => {

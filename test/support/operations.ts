@@ -16,6 +16,7 @@ import type {
   CutoverAnswer,
   CutoverRequest,
   DestinationStatus,
+  EventOperations,
   FleetAnswer,
   InstanceStatus,
   LookupAnswer,
@@ -50,9 +51,9 @@ export class MemoryOperations implements Operations {
 
   confirmation: Confirmation = { workers: 2, workersExpected: 2, peers: [], bus: 'none' }
   kicked = 0
-  /** Happenings, and pauses that end when a test says so. */
-  readonly events = { happenings: new Happenings(() => {}, 3), quiet: () => ({ over: this.quiet, cancel: () => {} }) }
-  quiet: Promise<void> = new Promise(() => {})
+  /** Happenings, and pauses that end when a test says so: never. */
+  readonly events: EventOperations = { happenings: new Happenings(() => {}, 3), quiet: (ms) => this.quiet(ms) }
+  quiet: EventOperations['quiet'] = () => ({ over: new Promise(() => {}), cancel: () => {} })
   /** Given by operators. */
   readonly states = new Map<string, 'up' | 'drain' | 'down'>()
   readonly sessions: SessionOperations = {
