@@ -147,7 +147,9 @@ test('a refused connection is BACKEND_CONNECT, tried again, and counts as connec
     // The deadline and the pause.
     await eventually(() => clock.pending === 2, 'a pause before the next try')
     assert.deepEqual(outcomes, [])
-    clock.advance(BACKEND_RETRY_MS)
+    clock.advance(BACKEND_RETRY_MS - 1)
+    assert.equal(clock.pending, 2, 'it is not over')
+    clock.advance(1)
   }
   await ended
   assert.deepEqual(shown(outcomes), ['connecting BACKEND_CONNECT'])

@@ -8,6 +8,7 @@ import type { TestContext } from 'node:test'
 import { LOG_BLOCK, LOG_BUFFER, LOG_END_MS, LOG_FLUSH_MS, LOG_LINE, LOG_RETRY_MS } from '../../src/limits.ts'
 import { Destination } from '../../src/observe/destination.ts'
 import { FakeClock } from '../support/fake-clock.ts'
+import { eventually } from '../support/settled.ts'
 
 /** A pipe whose reader is the test: writes give EAGAIN when it is full, as a shared standard output may. */
 function openPipe(t: TestContext): { fd: number; read: () => string } {
@@ -111,6 +112,20 @@ describe('the destination of the log', { timeout: 60_000 }, () => {
     assert.ok(seen.length * 1024 >= LOG_BUFFER)
   })
 
+  test('what could not be written is tried again after LOG_RETRY_MS, and not before', async (t) => {
+    const { fd, read } = openPipe(t)
+    const clock = new FakeClock()
+    const destination = new Destination(fd, clock)
+    for (let n = 0; n < 200; n++) destination.write(`${'x'.repeat(1023)}\n`)
+    await eventually(() => clock.pending === 1, 'the pipe is full')
+    read()
+    clock.advance(LOG_RETRY_MS - 1)
+    for (let i = 0; i < 20; i++) await turn()
+    assert.equal(read(), '')
+    clock.advance(1)
+    await eventually(() => read() !== '', 'it goes on')
+  })
+
   test('flush waits for the reader, but not for ever', async (t) => {
     const { fd, read } = openPipe(t)
     const clock = new FakeClock()
@@ -120,7 +135,10 @@ describe('the destination of the log', { timeout: 60_000 }, () => {
     const flushing = destination.flush().then(() => (flushed = true))
     for (let i = 0; i < 20; i++) await turn()
     assert.equal(flushed, false)
-    clock.advance(LOG_END_MS)
+    clock.advance(LOG_END_MS - 1)
+    for (let i = 0; i < 20; i++) await turn()
+    assert.equal(flushed, false)
+    clock.advance(1)
     await flushing
     read()
     let done = false

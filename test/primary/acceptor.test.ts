@@ -133,7 +133,10 @@ test('a primary with few descriptors left turns away what it would accept with t
   await connect()
   take(0)
   state.others = descriptors.limit - DESCRIPTOR_RESERVE
-  clock.advance(DESCRIPTORS_MS)
+  clock.advance(DESCRIPTORS_MS - 1)
+  await connect()
+  take(1)
+  clock.advance(1)
   const turnedAway = dial()
   await eventually(() => turnedAway.gone, 'it is closed')
   assert.deepEqual([turnedAway.received, refused], ['BUSY\n', ['imap 127.0.0.1 descriptors']])

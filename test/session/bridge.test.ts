@@ -143,6 +143,7 @@ test('a slow reader holds less than four times the mark at which a socket stops 
     const both = await bridged()
     const from = both[sender]
     const to = both[reader]
+    assert.deepEqual([from.near.readableHighWaterMark, to.near.writableHighWaterMark], [BRIDGE_BUFFER, BRIDGE_BUFFER])
     to.far.socket.pause()
     let stopped = false
     const content = Buffer.alloc(60_000)

@@ -42,11 +42,16 @@ test('accounts are looked up so many at a time', async () => {
   const accounts = Array.from({ length: 2 * REVIEW_BATCH + 1 }, (_, index) => `user${index}`)
   const { clock, asked, told, subject } = review(accounts, new Map(accounts.map((account) => [account, 'old'])))
   subject.begin()
-  for (const count of [REVIEW_BATCH, 2 * REVIEW_BATCH, accounts.length]) {
-    await settle()
+  await settle()
+  for (const count of [REVIEW_BATCH, 2 * REVIEW_BATCH]) {
     assert.equal(asked.length, count)
-    clock.advance(REVIEW_STEP_MS)
+    clock.advance(REVIEW_STEP_MS - 1)
+    await settle()
+    assert.equal(asked.length, count, 'not before its time')
+    clock.advance(1)
+    await settle()
   }
+  assert.equal(asked.length, accounts.length)
   assert.deepEqual(told, [{ accounts: accounts.length, ended: 0, unknown: 0 }])
 })
 
@@ -56,7 +61,10 @@ test('what nobody could say is asked again, until somebody can, and only what wa
   const { clock, asked, ended, told, subject } = review(accounts, places)
   subject.begin()
   await settle()
-  clock.advance(REVIEW_PAUSE_MS)
+  clock.advance(REVIEW_PAUSE_MS - 1)
+  await settle()
+  assert.equal(asked.length, 3, 'not before its time')
+  clock.advance(1)
   await settle()
   assert.deepEqual(asked, ['a', 'b', 'unheard of', 'b', 'unheard of'])
   places.set('b', 'new')

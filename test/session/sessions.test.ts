@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { spawn } from '../../src/actor/actor.ts'
-import { KEEPALIVE_LOOK_MS, SESSIONS_LISTED } from '../../src/limits.ts'
+import { DRAIN_STEP_MS, KEEPALIVE_LOOK_MS, SESSIONS_LISTED } from '../../src/limits.ts'
 import { Sessions } from '../../src/session/sessions.ts'
 import type { EndedBy, SessionHandle, SessionsMessage } from '../../src/session/sessions.ts'
 import { FakeClock } from '../support/fake-clock.ts'
@@ -128,6 +128,17 @@ test('a drain ends the sessions of its destination evenly over its time, and no 
   assert.deepEqual(others.flatMap(({ ends }) => ends), [])
   clock.advance(60_000)
   assert.ok(mine.every(({ ends }) => ends.length === 1), 'once each')
+})
+
+test('a drain looks every DRAIN_STEP_MS who is due', async () => {
+  const { clock, ref, bridge } = room()
+  const mine = bridge('old', 1_000)
+  const ended = (): number => mine.filter(({ ends }) => ends.length > 0).length
+  await ref.ask({ type: 'drain', destination: 'old', over: 100 * DRAIN_STEP_MS }, 1_000)
+  clock.advance(DRAIN_STEP_MS - 1)
+  assert.equal(ended(), 0)
+  clock.advance(1)
+  assert.equal(ended(), 10)
 })
 
 test('a drain over no time ends all at once; what came later or ended by itself is left alone', async () => {

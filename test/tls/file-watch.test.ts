@@ -42,8 +42,18 @@ async function room(context: TestContext) {
   }
   await look(2)
   told.loads = 0
-  return { at, look, told, state }
+  return { at, clock, watch, look, told, state }
 }
+
+test('files are looked at every CERTIFICATE_LOOK_MS', async (context) => {
+  const { clock, watch } = await room(context)
+  const { mock } = context.mock.method(watch, 'look')
+  clock.advance(CERTIFICATE_LOOK_MS - 1)
+  assert.equal(mock.callCount(), 0)
+  clock.advance(1)
+  assert.equal(mock.callCount(), 1)
+  await watch.look()
+})
 
 test('files that stand still are read once, at the beginning, and never again', async (context) => {
   const { look, told } = await room(context)

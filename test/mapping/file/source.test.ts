@@ -89,9 +89,9 @@ describe('the file source', () => {
 
     it('refuses a file that is too large, without reading it', async () => {
       await writeFile(path, 'a legacy\n')
-      await truncate(path, 10 * 1024 ** 3)
+      await truncate(path, MAPPING_FILE + 1)
       await assert.rejects(open(), hasCode('SOURCE_INVALID'))
-      await assert.rejects(open(), new RegExp(`10737418240 bytes; at most ${MAPPING_FILE}`))
+      await assert.rejects(open(), new RegExp(`${MAPPING_FILE + 1} bytes; at most ${MAPPING_FILE}`))
     })
 
     it('warns of further fields and of identifiers given twice, with their numbers, and the later line wins', async () => {
@@ -395,6 +395,17 @@ describe('the file source', () => {
       assert.equal(total, model2.size)
       assert.ok(source.overlaid <= MAPPING_OVERLAY, `${source.overlaid} changes still lie on top`)
       assert.deepEqual(warnings, [])
+    })
+
+    it('lie on top up to MAPPING_OVERLAY; one more, and they become a new table', async () => {
+      await writeFile(path, 'a legacy\n')
+      const source = await open()
+      await Promise.all(Array.from({ length: MAPPING_OVERLAY }, (_, i) => source.put(`u${i}`, 'legacy')))
+      await source.settled()
+      assert.equal(source.overlaid, MAPPING_OVERLAY)
+      await source.put('another', 'legacy')
+      await source.settled()
+      assert.equal(source.overlaid, 0)
     })
 
     it('an export shows the state at its beginning, whatever is written meanwhile', async () => {
