@@ -4,7 +4,7 @@ import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { after, before, describe, test, type TestContext } from 'node:test'
 import { systemClock } from '../../../src/clock.ts'
 import { SignalboxError, type ErrorCode } from '../../../src/errors.ts'
-import { MAPPING_VALUE, REDIS_REPLY } from '../../../src/limits.ts'
+import { LOOKUPS_IN_FLIGHT, MAPPING_VALUE, REDIS_REPLY } from '../../../src/limits.ts'
 import { openRedisLookup, type RedisLookupOptions } from '../../../src/mapping/redis/lookup.ts'
 import type { MappingLookup } from '../../../src/mapping/source.ts'
 import { makeAuthority } from '../../support/certificates.ts'
@@ -95,6 +95,16 @@ describe('lookups at a healthy Redis', { skip }, () => {
     assert.deepEqual(new Set(others), new Set(['alpha']))
     await giant
     assert.equal(await lookup.lookup('ordinary'), 'alpha')
+  })
+
+  test('so many lookups are under way and no more: the next one fails at once, and there is room when they are answered', async (t) => {
+    const lookup = await opened(t, options(server.url, { lookupTimeout: 20_000 }))
+    server.freeze()
+    const held = Array.from({ length: LOOKUPS_IN_FLIGHT }, () => lookup.lookup('nobody'))
+    await assert.rejects(lookup.lookup('nobody'), { code: 'SOURCE_UNAVAILABLE', message: /are under way already/ })
+    server.thaw()
+    assert.deepEqual(new Set(await Promise.all(held)), new Set([undefined]))
+    assert.equal(await lookup.lookup('nobody'), undefined)
   })
 
   test('after close nothing is looked up, and what was under way has been answered', async (t) => {
@@ -234,6 +244,38 @@ describe('lookups at a Redis in trouble', { skip }, () => {
 })
 
 describe('a server that lies', () => {
+  test('a reply of REDIS_REPLY bytes leaves the connection as it is, one byte more costs it', async (t) => {
+    let size = 0
+    const sockets = new Set<Socket>()
+    const server = createServer((socket) => {
+      sockets.add(socket)
+      socket.on('error', () => {}).on('close', () => sockets.delete(socket))
+      socket.on('data', (bytes) => {
+        for (const line of bytes.toString().split('*').slice(1)) {
+          const framing = `$${size}\r\n\r\n`.length
+          socket.write(size > 0 && /get/i.test(line) ? `$${size - framing}\r\n${'x'.repeat(size - framing)}\r\n` : '$-1\r\n')
+        }
+      })
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    t.after(() => {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+    })
+    const { port } = server.address() as AddressInfo
+    const lookup = await opened(t, options(`redis://127.0.0.1:${port}`, { connections: 1 }))
+    assert.equal(await lookup.lookup('a'), undefined)
+    const [used] = sockets
+    size = REDIS_REPLY
+    await assert.rejects(lookup.lookup('a'), coded('SOURCE_INVALID'))
+    size = 0
+    assert.equal(await lookup.lookup('a'), undefined)
+    assert.deepEqual([...sockets], [used])
+    size = REDIS_REPLY + 1
+    await assert.rejects(lookup.lookup('a'), (error) => error instanceof SignalboxError && error.side === 'source')
+    await soon('the connection is dropped', () => used !== undefined && !sockets.has(used))
+  })
+
   for (const [what, answer] of [
     ['an array without end', `*1000000000\r\n${'$1\r\na\r\n'.repeat(10)}`],
     ['a string without end', '$536870912\r\nxxxx'],

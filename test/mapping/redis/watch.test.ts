@@ -3,8 +3,13 @@ import assert from 'node:assert/strict'
 import { describe, test, type TestContext } from 'node:test'
 import type { Redis } from 'ioredis'
 import { systemClock } from '../../../src/clock.ts'
+import { REDIS_HANDSHAKE_MS, WATCH_REFUSED_MS, WATCH_SILENCE } from '../../../src/limits.ts'
 import { openRedisSource, type RedisSource, type RedisSourceOptions } from '../../../src/mapping/redis/source.ts'
+import { parseRedisUrl } from '../../../src/config/redis-url.ts'
+import { makeWatchClient } from '../../../src/mapping/redis/connection.ts'
+import { RedisWatch } from '../../../src/mapping/redis/watch.ts'
 import type { Changed } from '../../../src/mapping/source.ts'
+import { FakeClock } from '../../support/fake-clock.ts'
 import { skipWithout } from '../../support/programs.ts'
 import { RedisServer, startRedisCluster } from '../../support/redis.ts'
 import { soon } from '../../support/soon.ts'
@@ -193,11 +198,37 @@ describe('the watch', { skip }, () => {
     await hand.set('route:missed', 'x')
     await soon('the silence', () => heard.doubts.length > 0)
     assert.equal(heard.source.watch, 'unavailable')
-    assert.match(heard.doubts[0] ?? '', /no answer within/)
+    assert.match(heard.doubts[0] ?? '', new RegExp(`no answer within ${100 * WATCH_SILENCE} ms`))
     proxy.cut()
     proxy.resume()
     await heard.remade()
     await stillHears(heard, hand)
+  })
+
+  test('a server that refuses is asked again at pauses that grow to WATCH_REFUSED_MS, and no further', async (t) => {
+    await using server = await RedisServer.start()
+    await server.client().call('ACL', 'SETUSER', 'default', '-client|tracking')
+    const pauses: number[] = []
+    class Pauses extends FakeClock {
+      override after(ms: number, callback: () => void): ReturnType<FakeClock['after']> {
+        if (ms !== REDIS_HANDSHAKE_MS) pauses.push(ms)
+        return super.after(ms, callback)
+      }
+    }
+    const clock = new Pauses()
+    const target = parseRedisUrl(server.url)
+    const connect = (name: string): Redis => makeWatchClient({ target, clock: systemClock, name })
+    const watch = new RedisWatch({ servers: () => [{ id: 'one', connect }], prefix: 'route:', clock, log: new KeptLog(), heartbeat: 1_000, onChange: () => {} })
+    t.after(() => watch.close())
+    await watch.open()
+    // Doubling from 50 ms: before the fourteenth try it would be beyond twice the bound, whatever the jitter.
+    for (let tries = 1; tries < 14; tries++) {
+      await soon(`refusal ${tries}`, () => pauses.length === tries)
+      clock.advance(pauses.at(-1) ?? 0)
+    }
+    await soon('the last refusal', () => pauses.length === 14)
+    const last = pauses.at(-1) ?? 0
+    assert.ok(last >= WATCH_REFUSED_MS / 2 && last <= WATCH_REFUSED_MS, String(last))
   })
 
   test('a frozen Redis is noticed, and watched again after the thaw', async (t) => {
