@@ -26,7 +26,7 @@ export interface Regression {
   readonly now: Spread
 }
 
-/** How much a ratio may grow before it is called a regression, times the root of the rounds: 6% with seven, 2.5% with forty-one. */
+/** How much a ratio may grow before it is called a regression, times the root of the rounds: 6.5% with six, 2.5% with forty-one. */
 const TOLERANCE = 0.16
 /** Half the notch of a box plot: medians whose notches don't touch differ, with 19 chances in 20. */
 const NOTCH = 1.57

@@ -20,7 +20,7 @@ import { reportHtml } from './report-html.ts'
 import { reportText, verdictText } from './report-text.ts'
 import type { QuestionResult, Report } from './result.ts'
 
-const ROUNDS = 7
+const ROUNDS = 6
 const QUICK_ROUNDS = 2
 
 interface Options {
