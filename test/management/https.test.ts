@@ -75,6 +75,10 @@ describe('the patience of the management server', { timeout: 20_000 }, () => {
     const { mock } = t.mock.method(TLSSocket.prototype, 'setTimeout')
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')
+    t.after(() => {
+      sockets.destroy()
+      server.close()
+    })
     const address = server.address()
     assert.ok(typeof address === 'object' && address !== null)
     const socket = connectTcp(address.port, '127.0.0.1')
@@ -82,7 +86,5 @@ describe('the patience of the management server', { timeout: 20_000 }, () => {
     await Promise.all([once(server, 'connection'), once(socket, 'connect')])
     // What waits for the handshake is a time-out of the encrypted socket, which nobody else has set one on yet.
     assert.deepEqual(mock.calls.map((call) => call.arguments[0]), [ADMIN_HANDSHAKE_MS])
-    sockets.destroy()
-    server.close()
   })
 })
