@@ -45,7 +45,7 @@ export interface ReloaderOptions {
   readonly parts: () => readonly Part[]
   /** All have taken over: what follows from it, and who has confirmed. */
   readonly after: (plan: Plan) => Promise<Outcome>
-  /** One begins; `over` resolves when it is over, whatever came of it. */
+  /** One begins, in an instance that serves; `over` resolves when it is over, whatever came of it. */
   readonly begins: (over: Promise<void>) => void
   /** Half of the parts have taken over: the instance can't go on. */
   readonly fatal: (error: SignalboxError) => void
@@ -75,6 +75,9 @@ export class Reloader {
   }
 
   #begin(by: 'signal' | 'management'): Promise<ConfigReloadAnswer> {
+    const unready = this.#unready()
+    // Nothing begins, so nobody may be told that it is over: a service manager would take that for the end of the start.
+    if (unready !== undefined) return Promise.reject(unready)
     const over = Promise.withResolvers<void>()
     this.#options.begins(over.promise)
     const running = this.#reload(by).finally(() => {
@@ -87,11 +90,11 @@ export class Reloader {
 
   async #reload(by: 'signal' | 'management'): Promise<ConfigReloadAnswer> {
     const { clock, log, load, config, parts, after } = this.#options
-    this.#refuseUnready()
     const began = clock.now()
     const loaded = await load(config())
     if (!loaded.ok) return this.#refused(by, loaded.mistakes.map(mistakeText))
-    this.#refuseUnready()
+    const meanwhile = this.#unready()
+    if (meanwhile !== undefined) throw meanwhile
     const plan = planReload(config(), loaded.config)
     const { ready, mistakes, defect } = await makeReady(parts(), plan)
     const wrong = defect ?? this.#unready()
@@ -124,11 +127,6 @@ export class Reloader {
   #refused(by: 'signal' | 'management', mistakes: readonly string[]): ConfigReloadAnswer {
     events.configRefused(this.#options.log, { by, count: mistakes.length, mistakes })
     return { ok: false, mistakes }
-  }
-
-  #refuseUnready(): void {
-    const unready = this.#unready()
-    if (unready !== undefined) throw unready
   }
 
   #unready(): SignalboxError | undefined {

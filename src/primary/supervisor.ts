@@ -122,6 +122,8 @@ interface Rolling {
   readonly workers: number
 }
 
+/** Until a process has a handler for SIGUSR1, Node takes it for a wish for a debugger; with this it never does. */
+const NO_DEBUGGER = '--disable-sigusr1'
 /** A worker that lived this long didn't die young. */
 const GROWN_UP_MS = 10_000
 /** From a process's end to the end of its channel. */
@@ -143,7 +145,7 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
   #rolling: Rolling | undefined
   #pinging: Timer | undefined
   #ended = false
-  #stopping: { readonly question: Stop; readonly reply: Reply } | undefined
+  #stopping: { readonly question: Stop; readonly reply: Reply; readonly deadline: Timer } | undefined
 
   constructor(options: SupervisorOptions) {
     this.#options = options
@@ -156,7 +158,8 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
     // In this order: setupPrimary freezes the policy. With node:cluster's round robin a connection that was given to a
     // dying worker would never be answered.
     cluster.schedulingPolicy = cluster.SCHED_NONE
-    cluster.setupPrimary({ exec: this.#options.entry, serialization: 'advanced', args: [] })
+    const execArgv = [...process.execArgv.filter((argument) => argument !== NO_DEBUGGER), NO_DEBUGGER]
+    cluster.setupPrimary({ exec: this.#options.entry, serialization: 'advanced', args: [], execArgv })
     this.#advance()
     this.#pinging = this.#options.clock.every(WORKER_PING_MS, () => this.#options.self({ type: 'ping-all' }))
   }
@@ -395,19 +398,21 @@ export class Supervisor implements Behaviour<SupervisorMessage> {
 
   #stop(question: Stop, reply: Reply): void {
     if (this.#stopping !== undefined) return reply.fail(new SignalboxError('DRAINING', 'the workers are being stopped already'))
-    this.#stopping = { question, reply }
+    // Keeps the process alive as long as there is somebody to kill.
+    const deadline = this.#options.clock.after(question.grace + KILL_AFTER_MS, () => this.kill(), { keepAlive: true })
+    this.#stopping = { question, reply, deadline }
     this.#pinging?.cancel()
     for (const station of this.#stations.values()) {
       station.state = 'draining'
       station.handle.control.tell({ type: 'drain', grace: question.grace, patient: false })
       station.handle.link.flush()
     }
-    this.#options.clock.after(question.grace + KILL_AFTER_MS, () => this.kill(), { keepAlive: true })
     this.#settle()
   }
 
   #settle(): void {
     if (this.#stopping === undefined || this.#stations.size > 0) return
+    this.#stopping.deadline.cancel()
     this.#stopping.reply.to(this.#stopping.question, true)
   }
 }

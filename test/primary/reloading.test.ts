@@ -121,6 +121,8 @@ test('a defect of ours, or an end that came meanwhile, is no mistake of the file
   starting.state = 'starting'
   await assert.rejects(starting.reloader.reload('signal'), { code: 'DRAINING' })
   assert.deepEqual(starting.fatal, [])
+  // Who is told that one is over takes that for an instance that serves.
+  assert.deepEqual(starting.said, [])
 })
 
 test('parts that do not all take over end the instance: half a configuration is none', async () => {
