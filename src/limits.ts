@@ -268,7 +268,7 @@ export const ADMIN_LINGER_MS = 2_000
 /** Pause between two lines of progress of a long change. */
 export const ADMIN_PROGRESS_MS = 1_000
 /** How long answers under way may take when the instance ends. */
-export const ADMIN_DRAIN_MS = 10_000
+export const ADMIN_DRAIN_MS = 3_000
 /** Addresses whose failed authentications are counted. */
 export const LOCKOUT_ADDRESSES = 10_000
 /** Connections to the management API at the same time, in all and from one address (IPv6: one /64). */

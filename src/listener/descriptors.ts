@@ -37,6 +37,11 @@ export function workerCapacity(limit: number): number {
   return Math.max(1, Math.floor((limit - DESCRIPTOR_RESERVE - WORKER_DESCRIPTORS) / 2))
 }
 
+/** Whether a process that has so many open turns everybody away: not even the reserve is left. */
+export function exhausted(limit: number, open: number): boolean {
+  return open + DESCRIPTOR_RESERVE >= limit
+}
+
 /** What every worker needs when all listeners are full. */
 export function descriptorsWanted(connections: number, workers: number): number {
   return 2 * Math.ceil(connections / workers) + DESCRIPTOR_RESERVE + WORKER_DESCRIPTORS
@@ -66,7 +71,7 @@ export class Descriptors {
 
   /** Whether another connection would take of the reserve. */
   get short(): boolean {
-    return this.#others + this.#held + DESCRIPTOR_RESERVE >= this.#limit
+    return exhausted(this.#limit, this.#others + this.#held)
   }
 
   /** Looks how many there are besides connections. */

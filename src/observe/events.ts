@@ -298,8 +298,10 @@ export function instanceDraining(log: Logger, fields: { grace_seconds: number; s
   log.info({ event: 'draining', ...fields }, 'shutting down')
 }
 
-export function instanceStopped(log: Logger): void {
-  log.info({ event: 'stopped' }, 'stopped')
+/** `unfinished`: what was not closed in time and ends with the process. */
+export function instanceStopped(log: Logger, unfinished: readonly string[] = []): void {
+  const whole = unfinished.length === 0
+  log[whole ? 'info' : 'warn']({ event: 'stopped', ...(whole ? {} : { unfinished }) }, 'stopped')
 }
 
 /** The instance could not start, or can't go on; its process ends with status 1, or 2 for a mistake in configuration or mappings. */
@@ -310,6 +312,11 @@ export function instanceFailed(log: Logger, fields: { error: SignalboxError }): 
 /** The configuration is valid, but holds something that its author may not have meant. */
 export function configWarning(log: Logger, fields: { warning: string }): void {
   log.warn({ event: 'config_warning', ...fields }, 'the configuration has a point to look at')
+}
+
+/** The limit of file descriptors leaves none beyond those that are open and the reserve: everybody is told that it is too busy. */
+export function descriptorsExhausted(log: Logger, fields: { limit: number; open: number; reserve: number }): void {
+  log.error({ event: 'descriptors_exhausted', ...fields }, 'nobody can connect: too few file descriptors, raise the limit')
 }
 
 /** Another configuration is in force. `restart`: keys that differ and need a restart. */
@@ -369,7 +376,7 @@ export function processWarning(log: Logger, fields: { error: Error }): void {
 
 /** A signal came that means nothing here. */
 export function signalIgnored(log: Logger, fields: { signal: string }): void {
-  log.warn({ event: 'signal_ignored', ...fields }, 'a signal that means nothing yet was ignored')
+  log.warn({ event: 'signal_ignored', ...fields }, 'a signal that means nothing now was ignored')
 }
 
 /** No certificate is configured: one was made for this run, which no client will trust. */

@@ -25,8 +25,8 @@ import type { Logger } from '../observe/log.ts'
 import { createRedactor } from '../observe/redaction.ts'
 import type { Redactor } from '../observe/redaction.ts'
 import { Seldom } from '../observe/seldom.ts'
-import { REFUSED_LOG_MS } from '../limits.ts'
-import { descriptorLimit, descriptorsWanted, openDescriptors } from '../listener/descriptors.ts'
+import { DESCRIPTOR_RESERVE, REFUSED_LOG_MS } from '../limits.ts'
+import { descriptorLimit, descriptorsWanted, exhausted, openDescriptors, workerCapacity } from '../listener/descriptors.ts'
 import { protocolByName, tooBusy } from '../protocol/registry.ts'
 import { defaultKeyPair } from '../tls/certificates.ts'
 import type { NumberedListener } from '../listener/numbered.ts'
@@ -36,6 +36,8 @@ import { selfSigned } from '../tls/self-signed.ts'
 import { Acceptor } from './acceptor.ts'
 import type { BusMember } from './bus-member.ts'
 import { factsOf, joinBus } from './bus.ts'
+import { closedWithin, closeInOrder } from './closing.ts'
+import type { Closing } from './closing.ts'
 import { Fleet } from './fleet.ts'
 import type { FleetMessage } from './fleet.ts'
 import type { AcceptorMessage } from './handover-messages.ts'
@@ -76,6 +78,10 @@ export interface PrimaryOptions {
 
 /** What stopping, or confirming a change, may take over the time that it was given. */
 const STOP_MARGIN_MS = 5_000
+/** Until management, bus and source are closed, once the workers are gone. */
+const CLOSE_MS = 5_000
+/** Connections of one worker that hardly anybody means to be content with. */
+const FEW = 16
 /** What one worker misses is logged at most this often. */
 const UNCONFIRMED_LOG_MS = 60_000
 /** Until a worker makes its handshakes with another certificate or other ticket keys. */
@@ -272,8 +278,7 @@ export class Primary {
     events.instanceDraining(this.#log, { grace_seconds: grace / 1000, sessions: this.#limits.connections })
     this.#acceptor.close()
     await this.#supervisorActor.ref.ask({ type: 'stop', grace }, grace + STOP_MARGIN_MS)
-    await this.#closeAll()
-    events.instanceStopped(this.#log)
+    events.instanceStopped(this.#log, await closedWithin(this.#closeAll(), CLOSE_MS, this.#clock))
   }
 
   /** In force. */
@@ -286,24 +291,27 @@ export class Primary {
     return this.#reloader.reload(by)
   }
 
-  /** Replaces every worker, one by one. */
-  roll(by: 'signal' | 'reload'): void {
-    if (this.#state !== 'ready') return
+  /** Replaces every worker, one by one. False, and nothing happens, while starting or ending. */
+  roll(by: 'signal' | 'reload'): boolean {
+    if (this.#state !== 'ready') return false
     const grace = this.#config.server.rollGrace
     events.rollBegun(this.#log, { by, workers: this.#supervisor.ready, grace_seconds: grace / 1000 })
     this.#supervisorActor.ref.tell({ type: 'roll', grace })
+    return true
   }
 
-  /** Ends every session at once. */
+  /** Ends every session and every request of the management API at once, so that `stop` has nobody to wait for. */
   kill(): void {
     this.#supervisor.kill()
+    // Whoever closes it in order hears of a failure.
+    this.#management?.destroy().catch(() => {})
   }
 
   async #startOrClose(): Promise<void> {
     try {
       await this.#open()
     } catch (error) {
-      await this.#closeAll()
+      await this.#closeAll().done
       throw error
     }
   }
@@ -364,6 +372,9 @@ export class Primary {
       await checkAccess(config)
     }
     this.#goOn()
+    if (this.#descriptorsExhausted) {
+      events.descriptorsExhausted(this.#log, { limit: this.#descriptorLimit, open: openDescriptors(), reserve: DESCRIPTOR_RESERVE })
+    }
     this.#state = 'ready'
     events.instanceReady(this.#log, {
       version: this.#options.version,
@@ -414,11 +425,17 @@ export class Primary {
     const connections = listeners.reduce((sum, { maxConnections }) => sum + maxConnections, 0)
     const wanted = descriptorsWanted(connections, server.threads)
     if (wanted <= this.#descriptorLimit) return
+    const fit = this.#descriptorsExhausted ? 0 : workerCapacity(this.#descriptorLimit)
     const warning =
       `The listeners may have ${connections} connections at the same time, for which each of ${server.threads} workers may need ` +
-      `${wanted} file descriptors; the limit is ${this.#descriptorLimit}: raise it (LimitNOFILE= in systemd, ulimit -n) or ` +
-      'lower max_connections.'
+      `${wanted} file descriptors; the limit is ${this.#descriptorLimit}, which suffices for ${fit < FEW ? 'only ' : ''}${fit} per worker: ` +
+      'raise it (LimitNOFILE= in systemd, ulimit -n) or lower max_connections.'
     events.configWarning(this.#log, { warning })
+  }
+
+  /** Every connection that comes will be turned away. Not so where the workers accept by themselves: they have more to spare. */
+  get #descriptorsExhausted(): boolean {
+    return this.#config.server.distribution === 'primary' && exhausted(this.#descriptorLimit, openDescriptors())
   }
 
   /** Mappings to a destination that lacks a listener's protocol are no mistake, but hardly meant. */
@@ -587,14 +604,13 @@ export class Primary {
     }
   }
 
-  async #closeAll(): Promise<void> {
+  #closeAll(): Closing {
     this.#acceptor.close()
     this.#tls.close()
     this.#supervisor.end()
     this.#observatory.happenings.close()
-    await this.#management?.close()
-    await this.#bus?.close()
-    await this.#source?.close()
+    // Who has left the bus does nothing more for it; that its goodbye takes a while need not keep the source open.
+    return closeInOrder([{ management: this.#management }, { bus: this.#bus, source: this.#source }])
   }
 
   /** What a log may say of an account, as configured now. */

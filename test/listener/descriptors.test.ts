@@ -6,6 +6,7 @@ import {
   descriptorLimit,
   Descriptors,
   descriptorsWanted,
+  exhausted,
   openDescriptors,
   parseLimit,
   workerCapacity,
@@ -58,6 +59,13 @@ test('the reserve begins where so many are left, connections counted at once and
   open = 13
   descriptors.measure()
   assert.equal(descriptors.short, true)
+})
+
+test('with the reserve alone, or less, there is nothing for a connection', () => {
+  assert.equal(exhausted(DESCRIPTOR_RESERVE + 30, 29), false)
+  assert.equal(exhausted(DESCRIPTOR_RESERVE + 30, 30), true)
+  assert.equal(exhausted(DESCRIPTOR_RESERVE, 0), true)
+  assert.equal(exhausted(Number.POSITIVE_INFINITY, 100_000), false)
 })
 
 test('without a limit nobody counts', () => {

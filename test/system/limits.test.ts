@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { systemClock } from '../../src/clock.ts'
-import { PREAUTH_CONNECTION } from '../../src/limits.ts'
+import { DESCRIPTOR_RESERVE, PREAUTH_CONNECTION } from '../../src/limits.ts'
 import { Rig } from '../support/rig.ts'
 import { soon } from '../support/soon.ts'
 import { StubImap } from '../support/stub-imap.ts'
@@ -109,7 +109,7 @@ describe('file descriptors', () => {
         descriptors: 200,
       })
       const warning = await rig.box.line(({ event }) => event === 'config_warning')
-      assert.match(String(warning['warning']), /10000 connections .* 2 workers .*the limit is 200: raise it/)
+      assert.match(String(warning['warning']), /10000 connections .* 2 workers .*the limit is 200, which suffices for 44 per worker: raise it/)
       const clients: WireClient[] = []
       const busy: string[] = []
       for (let count = 0; count < 150; count++) {
@@ -141,6 +141,21 @@ describe('file descriptors', () => {
       })
     })
   }
+})
+
+it('an instance that has descriptors for nobody says so when it is ready', async () => {
+  await using rig = await Rig.start({
+    destinations: { one: { port: 1, tls: 'plain' } },
+    tables: { server: { threads: 1 } },
+    descriptors: DESCRIPTOR_RESERVE,
+  })
+  const error = rig.box.lines.find(({ event }) => event === 'descriptors_exhausted')
+  assert.deepEqual([error?.['level'], error?.['limit'], error?.['reserve']], ['error', DESCRIPTOR_RESERVE, DESCRIPTOR_RESERVE])
+  const { warning } = await rig.box.line(({ event }) => event === 'config_warning')
+  assert.match(String(warning), /the limit is 64, which suffices for only 0 per worker/)
+  const client = await WireClient.connect({ port: rig.imap })
+  assert.match(await client.until(/^\* (OK|BYE) .*\r\n/), /^\* BYE \[UNAVAILABLE\]/)
+  client.destroy()
 })
 
 describe('max_preauth_memory', () => {
