@@ -43,6 +43,7 @@ describe('the container', () => {
     assert.match(last, /^USER (\d+):\1$/m)
     assert.ok(Number(/^USER (\d+)/m.exec(last)?.[1]) > 0)
     assert.doesNotMatch(last, /^RUN /m)
+    assert.match(last, /^ENTRYPOINT \["node", "--disable-sigusr1", /m)
     for (const form of [/^ENTRYPOINT (.+)$/m, /^CMD (.+)$/m, /^HEALTHCHECK .*CMD (.+)$/m]) {
       const [, list = ''] = form.exec(last) ?? []
       assert.ok(Array.isArray(JSON.parse(list)), `${form}`)
