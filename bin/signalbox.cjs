@@ -10,6 +10,8 @@ if (Number(process.versions.node.split('.')[0]) < LEAST) {
   )
   process.exitCode = 1
 } else {
+  // As early as can be: else the signal opens a debugger's port while the program is being read.
+  process.on('SIGUSR1', function () {})
   // What goes wrong in there ends the process by itself.
   void import('../dist/src/main.js')
 }

@@ -43,7 +43,7 @@ export async function demo(): Promise<number> {
 function serveAsChild(configPath: string, clock: Clock): Serving {
   const main = fileURLToPath(new URL(`../main${EXTENSION}`, import.meta.url))
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !OVERRIDES.includes(name)))
-  const child = spawn(process.execPath, [main, 'serve', configPath], { env, stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, ['--disable-sigusr1', main, 'serve', configPath], { env, stdio: ['ignore', 'pipe', 'inherit'] })
   const ended = new Promise<number>((resolve) => {
     child.once('error', () => resolve(1))
     child.once('exit', (code) => resolve(code ?? 1))

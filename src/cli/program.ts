@@ -4,6 +4,7 @@
  * 2 wrong usage or configuration.
  */
 import { Argument, Command, CommanderError } from 'commander'
+import type { EarlySignals } from '../early-signals.ts'
 import { VERSION } from '../version.ts'
 import { SHELLS } from './completion.ts'
 import { addOperatorCommands } from './operate.ts'
@@ -16,8 +17,8 @@ const flushed = (stream: NodeJS.WriteStream): Promise<void> =>
     stream.once('error', () => resolve()).write('', () => resolve())
   })
 
-/** Runs the command that `args` names. Resolves with the exit status. */
-export async function program(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
+/** Runs the command that `args` names. `signals`: those that come before the command is known. Resolves with the exit status. */
+export async function program(args: readonly string[], env: NodeJS.ProcessEnv, signals: EarlySignals): Promise<number> {
   let status = 0
   const root: Command = new Command('signalbox')
     .description('A clustered mail proxy that sends every account to the server that holds its mailbox')
@@ -40,9 +41,9 @@ Exit statuses: 0 done, 1 refused or failed, 2 wrong usage or configuration.`,
     .action(async (file: string | undefined) => {
       const path = file ?? env['PROXY_CONFIG']
       if (path === undefined) root.help({ error: true })
-      status = await (await import('./serve.ts')).serve(path, env, err)
+      status = await (await import('./serve.ts')).serve(path, env, err, signals)
     })
-  root
+  const instance = root
     .command('serve')
     .description('run an instance with this configuration')
     .argument('[file]', 'configuration file (default: $PROXY_CONFIG)')
@@ -50,8 +51,10 @@ Exit statuses: 0 done, 1 refused or failed, 2 wrong usage or configuration.`,
     .action(async (file: string | undefined, _options, command: Command) => {
       const path = file ?? env['PROXY_CONFIG']
       if (path === undefined) command.error('error: no configuration file: name one, or set PROXY_CONFIG')
-      status = await (await import('./serve.ts')).serve(path, env, err)
+      status = await (await import('./serve.ts')).serve(path, env, err, signals)
     })
+  // To an instance alone signals are more than Node makes of them.
+  root.hook('preAction', (_root, command) => (command === root || command === instance ? undefined : signals.releaseAll()))
   root
     .command('check')
     .description('say everything that is wrong with a configuration, or what it would do')

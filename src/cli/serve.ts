@@ -2,7 +2,8 @@
  * `signalbox serve FILE`: the instance itself. Checks the configuration, starts the primary, and turns signals into what
  * they mean: SIGINT and SIGTERM drain, a second one ends at once; during the start they give it up, which is an end as asked
  * for, too. Signals that mean nothing (yet) must not end every session, nor open Node's debugger, which SIGUSR1 does by
- * default: they are ignored with a warning. A service manager that started us is told how things stand (notify.ts).
+ * default: they are ignored with a warning, those as well that came before this was read (early-signals.ts). A service
+ * manager that started us is told how things stand (notify.ts).
  */
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -12,6 +13,7 @@ import { loadConfig } from '../config/load.ts'
 import type { Loaded } from '../config/load.ts'
 import { mistakeText } from '../config/mistake.ts'
 import type { Config } from '../config/config.ts'
+import type { EarlySignal, EarlySignals } from '../early-signals.ts'
 import { asSignalboxError } from '../errors.ts'
 import type { SignalboxError } from '../errors.ts'
 import { configWarning, instanceFailed, primaryCrashed, reloadFailed, signalIgnored } from '../observe/events.ts'
@@ -25,12 +27,15 @@ import { VERSION } from '../version.ts'
 /** `.ts` as checked out, `.js` as built. */
 const EXTENSION = extname(import.meta.filename)
 
+/** After the second signal: how long what is under way may take to its end, and a log that nobody reads. */
+const AT_ONCE_MS = 250
+
 /** Runs until a signal ends it. Resolves with the exit status: 0 ended as asked, 1 could not start or go on, 2 mistakes in the configuration. */
-export async function serve(path: string, env: NodeJS.ProcessEnv, err: (text: string) => void): Promise<number> {
+export async function serve(path: string, env: NodeJS.ProcessEnv, err: (text: string) => void, early: EarlySignals): Promise<number> {
   tuneCollector('primary')
-  // From here on an end is asked for, not forced.
-  const asked = new Asked()
+  const asked = new Asked(early)
   const loaded = await loadConfig(path, env)
+  if (asked.times > 0) return 0
   if (!loaded.ok) {
     err(`${path}: ${loaded.mistakes.length} ${loaded.mistakes.length === 1 ? 'mistake' : 'mistakes'}\n`)
     for (const mistake of loaded.mistakes) err(`  ${mistakeText(mistake)}\n`)
@@ -38,9 +43,8 @@ export async function serve(path: string, env: NodeJS.ProcessEnv, err: (text: st
     if (/^[a-z]+$/.test(path)) err('(signalbox --help names the commands)\n')
     return 2
   }
-  if (asked.times > 0) return 0
   const load = (current: Config): Promise<Loaded> => loadConfig(path, env, { redactionKey: current.log.redactionKey })
-  return run(loaded, load, asked, err)
+  return run(loaded, load, asked, early, err)
 }
 
 /** How often SIGINT and SIGTERM have come, and what the next one does. */
@@ -48,8 +52,8 @@ class Asked {
   times = 0
   again: (times: number) => void = () => {}
 
-  constructor() {
-    for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => this.again(++this.times))
+  constructor(early: EarlySignals) {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) this.times += early.take(signal, () => this.again(++this.times))
   }
 }
 
@@ -59,12 +63,13 @@ async function run(
   { config, warnings }: Sound,
   load: (current: Config) => Promise<Loaded>,
   asked: Asked,
+  early: EarlySignals,
   err: (text: string) => void,
 ): Promise<number> {
   const terminal = process.stdout.isTTY
   const log = createLog({ level: config.server.logLevel, format: config.server.logFormat, isTerminal: terminal, clock: systemClock })
   const { logger } = log
-  process.on('exit', () => log.flushSync())
+  process.on('exit', () => log.flushSync(asked.times > 1 ? AT_ONCE_MS : undefined))
   logWarnings(logger)
   process.on('uncaughtExceptionMonitor', (error) => {
     primaryCrashed(logger, { error })
@@ -72,6 +77,8 @@ async function run(
   for (const warning of warnings) configWarning(logger, { warning })
 
   const ended = Promise.withResolvers<number>()
+  /** A moment after the second signal: nothing is waited for any more. */
+  const enough = Promise.withResolvers<number>()
   const primary = new Primary({
     config,
     clock: systemClock,
@@ -97,6 +104,7 @@ async function run(
     if (times > 1) {
       primary.kill()
       if (!up) ended.resolve(0)
+      systemClock.after(AT_ONCE_MS, () => enough.resolve(0), { keepAlive: true })
       return
     }
     notify.stopping()
@@ -105,12 +113,22 @@ async function run(
       (error: unknown) => ended.resolve(failure(asSignalboxError(error))),
     )
   }
-  process.on('SIGUSR1', () => signalIgnored(logger, { signal: 'SIGUSR1' }))
-  process.on('SIGUSR2', () => primary.roll('signal'))
+  /** `meant`: whether it means something now. What came before this ran came too early for any of them. */
+  const heed = (signal: EarlySignal, meant: () => boolean): void => {
+    const ignored = (): void => signalIgnored(logger, { signal })
+    const before = early.take(signal, () => {
+      if (!meant()) ignored()
+    })
+    if (before > 0) ignored()
+  }
+  heed('SIGUSR1', () => false)
+  heed('SIGUSR2', () => primary.roll('signal'))
   // A terminal that is closed takes with it what was started in it.
-  if (!terminal) {
-    process.on('SIGHUP', () => {
-      primary.reload('signal').catch((error: unknown) => reloadFailed(logger, { error: asSignalboxError(error) }))
+  if (terminal) early.release('SIGHUP')
+  else {
+    heed('SIGHUP', () => {
+      if (up) primary.reload('signal').catch((error: unknown) => reloadFailed(logger, { error: asSignalboxError(error) }))
+      return up
     })
   }
   const started = primary.start().then(
@@ -128,8 +146,7 @@ async function run(
     },
   )
   // The end may come while a step of the start still takes its time.
-  const status = await Promise.race([started, ended.promise])
-  await notify.close()
-  await log.flush()
+  const status = await Promise.race([started, ended.promise, enough.promise])
+  await Promise.race([notify.close().then(() => log.flush()), enough.promise])
   return status
 }

@@ -1,7 +1,3 @@
 /** `npm start`: the command line, with the demo where no configuration is named. */
-import { useCompileCache } from '../compile-cache.ts'
-
-useCompileCache()
-const { program } = await import('./program.ts')
-const args = process.argv.slice(2)
-process.exitCode = await program(args.length === 0 ? ['demo'] : args, process.env)
+if (process.argv.length === 2) process.argv.push('demo')
+await import('../main.ts')

@@ -90,9 +90,9 @@ export class Destination {
     })
   }
 
-  /** Writes what waits, blocking. Gives up on an error, or on a reader that stands still for LOG_END_MS. */
-  flushSync(): void {
-    let tries = LOG_END_MS / SYNC_PAUSE_MS
+  /** Writes what waits, blocking. Gives up on an error, or on a reader that stands still for `patience` milliseconds. */
+  flushSync(patience = LOG_END_MS): void {
+    let tries = patience / SYNC_PAUSE_MS
     while (tries > 0) {
       const piece = this.#inFlight ? undefined : this.#current
       const next = piece ?? this.#take()

@@ -38,8 +38,8 @@ export interface Log {
   readonly frequent: FrequentLines | undefined
   /** Resolves when everything logged so far was handed to the kernel, at the latest after LOG_END_MS. */
   flush(): Promise<void>
-  /** The same at once, blocking; for the exit handler. Gives up on a reader that stands still. */
-  flushSync(): void
+  /** The same at once, blocking; for the exit handler. Gives up on a reader that stands still for `patience` milliseconds (LOG_END_MS). */
+  flushSync(patience?: number): void
 }
 
 const CONCEALED = () => '[redacted]'
@@ -82,7 +82,7 @@ export function createLog(options: LogOptions): Log {
   )
   destination.onDropped = (lines) => logger.warn({ event: 'log_dropped', lines }, 'log lines were dropped')
   const frequent = pretty ? undefined : new FrequentLines({ logger, worker: options.worker, wall: () => options.clock.wall(), write })
-  return { logger, frequent, flush: () => destination.flush(), flushSync: () => destination.flushSync() }
+  return { logger, frequent, flush: () => destination.flush(), flushSync: (patience) => destination.flushSync(patience) }
 }
 
 /** Without a sentence pino would take the error's message for one, past the serializer that takes passwords out of it. */

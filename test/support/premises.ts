@@ -101,9 +101,9 @@ export class Premises implements AsyncDisposable {
     return box
   }
 
-  /** Starts it and waits until it is ready. */
-  async start(config: string): Promise<Signalbox> {
-    const box = await Signalbox.start(this.#options(config))
+  /** Starts it, by another `command` than usual if need be, and waits until it is ready. */
+  async start(config: string, command?: readonly string[]): Promise<Signalbox> {
+    const box = await Signalbox.start({ ...this.#options(config), ...(command === undefined ? {} : { command }) })
     this.#boxes.push(box)
     return box
   }

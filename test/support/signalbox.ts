@@ -1,5 +1,5 @@
 /**
- * The proxy itself as a child process, the way an operator starts it: `node src/main.ts serve FILE`. Gives its log as
+ * The proxy itself as a child process, the way an operator starts it: `node src/main.ts serve FILE`, or otherwise. Gives its log as
  * parsed lines, a management client, and how it ended. Nothing here looks inside it.
  */
 import { spawn } from 'node:child_process'
@@ -11,6 +11,7 @@ import type { Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from '../../src/clock.ts'
 
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 export const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
 const START_MS = 30_000
 const STOP_MS = 20_000
@@ -26,6 +27,8 @@ export interface SignalboxOptions {
   readonly config: string
   readonly admin?: AdminOptions
   readonly env?: NodeJS.ProcessEnv
+  /** What to run in this package instead of `src/main.ts serve`, the configuration file apart. */
+  readonly command?: readonly string[]
   /** File descriptors that each of its processes may have (ulimit -n). */
   readonly descriptors?: number
 }
@@ -52,10 +55,10 @@ export class Signalbox implements AsyncDisposable {
 
   private constructor(options: SignalboxOptions, path: string) {
     this.path = path
-    const command = [process.execPath, MAIN, 'serve', path]
+    const command = [process.execPath, ...(options.command ?? [MAIN, 'serve']), path]
     const limited = options.descriptors === undefined ? command : ['/bin/sh', '-c', 'ulimit -n "$0" && exec "$@"', `${options.descriptors}`, ...command]
     const [program = '', ...args] = limited
-    const child = spawn(program, args, { env: { ...cleanEnv(), ...options.env }, stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(program, args, { ...(options.command === undefined ? {} : { cwd: ROOT }), env: { ...cleanEnv(), ...options.env }, stdio: ['ignore', 'pipe', 'pipe'] })
     this.pid = child.pid ?? 0
     this.#kill = (signal) => void child.kill(signal)
     this.#admin = options.admin === undefined ? undefined : new AdminClient(options.admin)

@@ -56,7 +56,7 @@ describe('README.md', { skip: skipWithout('curl', 'openssl') }, () => {
       ['127.0.0.1:8443', `127.0.0.1:${management}`],
     ]))
     const { scripts } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as { scripts: { start: string } }
-    assert.equal(scripts.start, 'node src/cli/start.ts', 'npm start with arguments is the command line')
+    assert.equal(scripts.start, 'node --disable-sigusr1 src/cli/start.ts', 'npm start with arguments is the command line')
     const signalbox = `"${process.execPath}" "${MAIN}"`
     const env = { PATH: process.env['PATH'] ?? '', CURL_CA_BUNDLE: at('ca.pem') }
     const shell = (script: string) => run('sh', ['-ec', script], { cwd: directory.path, env })

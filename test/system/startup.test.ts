@@ -3,13 +3,16 @@
  * half started. Where root is given up, it is given up everywhere and for good.
  */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { chmod, chown, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { after, before, describe, it } from 'node:test'
 import { systemClock } from '../../src/clock.ts'
 import { Premises } from '../support/premises.ts'
 import { Rig } from '../support/rig.ts'
+import { MAIN } from '../support/signalbox.ts'
 import type { Exit, Signalbox } from '../support/signalbox.ts'
+import { soon } from '../support/soon.ts'
 import { StubImap } from '../support/stub-imap.ts'
 import { WireClient } from '../support/wire-client.ts'
 
@@ -156,13 +159,77 @@ describe('a start that is broken off', () => {
       const box = await premises.launch(premises.config({ mapping }))
       await asked.promise
       box.signal('SIGTERM')
-      box.signal('SIGTERM')
+      // Two that the kernel has at the same time are one.
+      const again = systemClock.every(50, () => box.signal('SIGTERM'))
+      void box.exited.then(() => again.cancel())
       assert.deepEqual(await box.exited, { code: 0, signal: null })
       await premises.empty()
       assert.ok(!box.lines.some(({ event }) => event === 'ready' || event === 'failed'))
     } finally {
       silent.close()
     }
+  })
+})
+
+describe('signals that come before the command line is read', () => {
+  const HELD = new URL('fixtures/held-start.ts', import.meta.url).href
+
+  /** Sends them as early as they can be heeded, and lets the start go on. */
+  async function early(premises: Premises, env: NodeJS.ProcessEnv, signals: readonly NodeJS.Signals[]): Promise<Signalbox> {
+    env['NODE_OPTIONS'] = `--import=${HELD}`
+    env['HELD_UNTIL'] = premises.at(`go-${signals.join('-')}`)
+    const box = await premises.launch(premises.config({ server: { threads: 1, shutdown_grace: '1s', log_format: 'json' } }))
+    await soon('it is held', () => box.errors === 'held\n')
+    for (const signal of signals) box.signal(signal)
+    await writeFile(env['HELD_UNTIL'], '')
+    return box
+  }
+
+  it('end nothing and open no debugger, and the log names them', async () => {
+    const env: NodeJS.ProcessEnv = {}
+    await using premises = await Premises.make({ env })
+    const signals = ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const
+    const box = await early(premises, env, signals)
+    await box.line(({ event }) => event === 'ready')
+    const ignored = box.lines.filter(({ event }) => event === 'signal_ignored')
+    assert.deepEqual(new Set(ignored.map(({ signal }) => signal)), new Set(signals))
+    assert.equal(box.errors, 'held\n')
+    assert.deepEqual(await box.stop(), { code: 0, signal: null })
+  })
+
+  it('are an end as asked for where they ask for it, and nothing is started', async () => {
+    const env: NodeJS.ProcessEnv = {}
+    await using premises = await Premises.make({ env })
+    const box = await early(premises, env, ['SIGTERM'])
+    assert.deepEqual(await box.exited, { code: 0, signal: null })
+    assert.deepEqual(box.lines, [])
+    await premises.empty()
+  })
+
+  it('end another command as they end every program', async () => {
+    await using premises = await Premises.make()
+    const file = premises.at('mail.toml')
+    await writeFile(file, premises.config())
+    const env = { ...process.env, NODE_TEST_CONTEXT: undefined, NODE_OPTIONS: `--import=${HELD}`, HELD_UNTIL: premises.at('go') }
+    const child = spawn(process.execPath, [MAIN, 'check', file], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const exited = new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })))
+    await new Promise((resolve) => child.stderr.once('data', resolve))
+    child.kill('SIGTERM')
+    await writeFile(env.HELD_UNTIL, '')
+    assert.deepEqual(await exited, { code: null, signal: 'SIGTERM' })
+  })
+})
+
+describe('npm start', () => {
+  it('ends when it is asked to, and not when its sessions would have had to', async () => {
+    const { scripts } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as { scripts: { start: string } }
+    const [node, ...command] = scripts.start.split(' ')
+    assert.equal(node, 'node')
+    await using premises = await Premises.make()
+    const box = await premises.start(premises.config({ server: { threads: 1, shutdown_grace: '1h', log_format: 'json' } }), command)
+    assert.deepEqual(await box.stop(), { code: 0, signal: null })
+    assert.ok(box.lines.some(({ event }) => event === 'stopped'))
+    await premises.empty()
   })
 })
 
