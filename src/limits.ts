@@ -1,6 +1,7 @@
 /**
  * Every bound on what a stranger can fill, and every deadline that is not configuration, in one place. Sizes are
- * bytes, times milliseconds. Each is tested at N and N + 1.
+ * bytes, times milliseconds. Each is tried at N and N + 1 (a time: just before its end, and at it); where, and what has no such test:
+ * test/support/bounds.ts.
  */
 
 // Dialogue before login
