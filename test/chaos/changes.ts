@@ -1,14 +1,21 @@
 /** Operators at work while all goes wrong: mappings, cutovers, kicks and invalidations by the management API, told to the judge. */
 import { systemClock } from '../../src/clock.ts'
 import type { AdminAnswer } from '../support/signalbox.ts'
+import type { Begun, Graces, Met } from './causes.ts'
 import type { ChaosFleet, Member } from './fleet.ts'
-import type { Begun, Judge } from './judge.ts'
+import type { Judge } from './judge.ts'
 import type { Random } from './random.ts'
+import { isPassed } from './trace.ts'
 
 const LANES = 3
 const REST_MS = 60
 /** What an act that was answered may still do to a login under way. */
 const MOMENT_MS = 1_000
+/** What peers that have not confirmed may still do: the message waits for them in a bus that stands still. */
+const UNCONFIRMED_MS = 10_000
+/** By the log, a session was kicked that near the moment at which the client knew. */
+const NEAR_MS = 1_000
+const KICKED: Graces = { cut: MOMENT_MS, ended: MOMENT_MS, busy: MOMENT_MS }
 /** What docs/management.md says of these: nothing was written, unless the sentence says that it may have been. */
 const NOTHING_DONE: readonly unknown[] = ['SOURCE_WRITE', 'SOURCE_CONFLICT', 'CUTOVER_UNDER_WAY', 'DRAINING']
 
@@ -76,9 +83,9 @@ export class Operators {
     if (what > 90) {
       const kicked = what > 95
       this.done[kicked ? 'kick' : 'invalidate']++
-      const cause = kicked ? this.#kicks(account) : this.#judge.begin(['busy'], () => true)
-      await asked(kicked ? member.box.admin.kick(account) : member.box.admin.request('POST', '/cache/invalidate'))
-      cause.over(MOMENT_MS)
+      const cause = kicked ? this.#kicks(account) : this.#judge.begin({ busy: MOMENT_MS }, () => true)
+      const answer = await asked(kicked ? member.box.admin.kick(account) : member.box.admin.request('POST', '/cache/invalidate'))
+      cause.over(answer?.status === 200 && confirming(answer).length === this.#fleet.members.length - 1 ? MOMENT_MS : UNCONFIRMED_MS)
       return
     }
     if (!this.#judge.free(account)) return
@@ -91,7 +98,9 @@ export class Operators {
   async #change(member: Member, account: string, kind: 'put' | 'delete' | 'cutover'): Promise<'all' | 'some' | undefined> {
     const value = kind === 'delete' ? undefined : this.#fresh(account)
     const change = this.#judge.changing(account, value, member.name)
-    const cause = kind === 'cutover' ? this.#kicks(account) : undefined
+    let cutOver = false
+    // Who is at the new place is left there, unless all is put back.
+    const cause = kind === 'cutover' ? this.#kicks(account, ({ outcome, destination }) => outcome !== 'cut' || !cutOver || destination !== value) : undefined
     const answer = await asked(
       kind === 'put'
         ? member.box.admin.put(account, value ?? '')
@@ -99,8 +108,9 @@ export class Operators {
           ? member.box.admin.delete(account)
           : member.box.admin.request('POST', '/accounts/cutover', { identifier: account, destination: value ?? '', hold: '5' }),
     )
-    cause?.over(MOMENT_MS)
     const status = answer?.status
+    cutOver = status === 200
+    cause?.over(cutOver ? MOMENT_MS : UNCONFIRMED_MS)
     this.#judge.told(account, `${kind} ${value ?? '-'} by ${member.name}: ${status ?? 'no answer'} ${answer?.body ?? ''}`)
     const peers = answer === undefined ? [] : confirming(answer)
     // A cutover has no list of peers: its 200 says that all have obeyed.
@@ -111,9 +121,13 @@ export class Operators {
     return kind === 'cutover' || peers.length === this.#fleet.members.length - 1 ? 'all' : 'some'
   }
 
-  /** An operator ends its sessions, in whatever stage. */
-  #kicks(account: string): Begun {
-    return this.#judge.begin(['cut', 'ended', 'busy'], (trip) => trip.account === account)
+  /** An operator ends its sessions, in whatever stage; of those that were in the log says so. */
+  #kicks(account: string, which: (met: Met) => boolean = () => true): Begun {
+    return this.#judge.begin(
+      KICKED,
+      (met) => met.trip.account === account && !isPassed(met.trip) && which(met),
+      ({ outcome, trace, alive, noticed }) => outcome !== 'cut' || trace.closedAs('kicked', alive - NEAR_MS, noticed + NEAR_MS),
+    )
   }
 
   /** One that the account has not had for as long as possible, so that a name tells a version. Never the default one. */

@@ -7,12 +7,14 @@ import { systemClock } from '../../src/clock.ts'
 import { until } from '../support/fleet-rig.ts'
 import { Operators } from './changes.ts'
 import { Crowd } from './crowd.ts'
+import type { Trip } from './crowd.ts'
 import { FAULTS, suffer } from './faults.ts'
 import type { Scene } from './faults.ts'
 import { ChaosFleet, MEMBERS } from './fleet.ts'
 import { Judge } from './judge.ts'
 import { Random } from './random.ts'
 import { visit } from './visit.ts'
+import type { Visit } from './visit.ts'
 
 const FIRST = 'chaos@example.com'
 const ACCOUNTS = [FIRST, ...Array.from({ length: 39 }, (_, index) => `chaos${index}@example.com`)]
@@ -25,9 +27,20 @@ const CALM_MS = 60_000
 
 /** The first round in which something is done wrong on purpose: one without it shows that nothing else was. */
 const SEEDED_ROUND = 2
-const SEEDED_MS = 1_000
-/** Long enough that somebody comes by. */
-const SILENCE_MS = 15_000
+/** Somebody whom no operator and no visitor knows: nothing excuses what happens to it. It has no mapping. */
+const STRANGER = 'stranger@example.com'
+/** Visits that must notice, at most, one after the other. */
+const TRIES = 40
+const REST_MS = 50
+/** How long a session stays that is about to be cut: so many times a pause. */
+const STAY = { rounds: 60, pause: 250 }
+/** What the judge must say of it. */
+const NAMED: Readonly<Record<Seeded, RegExp>> = {
+  route: /^[ab], \w+ \w+: \S+: \S+ \(.*\) instead of version/,
+  byte: /other bytes/,
+  silence: /left unanswered/,
+  cut: /stranger.*: cut on .* without a fault/,
+}
 
 /** What can be done wrong on purpose, unknown to the judge; the run must fail, and not before. */
 export const SEEDED = ['route', 'byte', 'silence', 'cut'] as const
@@ -53,6 +66,8 @@ export interface ChaosReport {
   readonly confirmed: number
   readonly unknown: number
   readonly violations: readonly string[]
+  /** The violation that was seeded, as the judge of visits put it; undefined: it found none of that kind. */
+  readonly named: string | undefined
 }
 
 /** Starts a fleet, does it all, and ends it. Ends early, after the round, when something was violated. */
@@ -85,7 +100,10 @@ export async function chaos({ minutes, seed, source, disk, seeded, say = () => {
   } finally {
     await Promise.all([operators.stop(), crowd.stop()])
   }
-  return { rounds, faults, operations: operators.done, visits: judge.tally, judged: judge.judged, confirmed: judge.confirmed, unknown: judge.unknown, violations: judge.violations() }
+  await judge.settled()
+  const violations = judge.violations()
+  const named = seeded === undefined ? undefined : violations.find((violation) => NAMED[seeded].test(violation))
+  return { rounds, faults, operations: operators.done, visits: judge.tally, judged: judge.judged, confirmed: judge.confirmed, unknown: judge.unknown, violations, named }
 }
 
 /** Some faults at a time, at different places, for so long. */
@@ -109,7 +127,8 @@ async function round(scene: Scene, ms: number, long: boolean, report: (name: str
 }
 
 /** Everything is well again, or that is a violation. */
-async function calm({ fleet, judge, operators, random }: Scene): Promise<void> {
+async function calm(scene: Scene): Promise<void> {
+  const { fleet, judge, operators, random } = scene
   await operators.halt()
   await fleet.together()
   for (const { name, box } of fleet.members) await until(`${name} has two workers`, () => box.workers().size === 2, CALM_MS)
@@ -141,47 +160,85 @@ async function calm({ fleet, judge, operators, random }: Scene): Promise<void> {
       const account = random.pick(ACCOUNTS)
       let last = ''
       await until(`${member.name} serves ${door.protocol} ${door.tls}`, async () => {
-        const back = judge.setOut({ member, door, account })
-        const result = await visit({ door, ca: fleet.ca, account, size: 2_000, rounds: 1, pause: 0, patience: PATIENCE_MS, seed: random.between(0, 2 ** 30) })
+        const result = await come(scene, { member, door, account })
         last = JSON.stringify(result)
-        back(result)
         return result.outcome === 'served'
       }, CALM_MS).catch((error: unknown) => judge.violation(`${String(error)}: ${last}`))
     }
   }
+  await judge.settled()
   judge.calm()
   operators.resume()
 }
 
-/** Does what the judge doesn't know of. */
-async function sabotage(seeded: Seeded, { fleet, judge, operators, random }: Scene): Promise<void> {
+/** Does what the judge doesn't know of, and sends somebody who must notice. */
+async function sabotage(seeded: Seeded, scene: Scene): Promise<void> {
+  const { fleet, judge, operators, random } = scene
   switch (seeded) {
     case 'route': {
-      // As if the store had forgotten a change that was confirmed.
+      // As if the store had forgotten a change that was confirmed. Nobody changes it before the calm has read it.
       await operators.halt()
-      const account = FIRST
-      const [, first = '', second = ''] = fleet.destinations
-      await fleet.set(account, judge.value(account) === first ? second : first)
-      // Visitors come by meanwhile. Nobody changes it before the calm has read it, or nothing might be left to be found.
-      await systemClock.sleep(SEEDED_MS)
-      return
+      const wrong = fleet.destinations.find((name) => !judge.allows(FIRST, name))
+      if (wrong === undefined) throw new Error('there is no wrong place')
+      await fleet.set(FIRST, wrong)
+      return noticed(scene, (turn) => go(scene, turn, FIRST))
     }
     case 'byte':
-      for (const house of fleet.houses) house.spoil()
-      await systemClock.sleep(SEEDED_MS)
-      return
+      return noticed(scene, async (turn) => {
+        for (const house of fleet.houses) house.spoil()
+        await go(scene, turn, STRANGER)
+      })
     case 'silence': {
-      const { links } = random.pick(fleet.members)
-      links.clients.pause()
-      await systemClock.sleep(PATIENCE_MS + SILENCE_MS)
-      links.clients.resume()
+      const member = random.pick(fleet.members)
+      const { clients } = member.links
+      const door = member.doors.find(({ port }) => port === clients.port)
+      if (door === undefined) throw new Error('no door behind the link')
+      clients.pause()
+      try {
+        await come(scene, { member, door, account: STRANGER })
+      } finally {
+        clients.resume()
+      }
       return
     }
-    case 'cut':
-      for (const { box } of fleet.members) {
-        const [pid] = box.workers().values()
-        if (pid !== undefined) process.kill(pid, 'SIGKILL')
-      }
-      await systemClock.sleep(SEEDED_MS)
+    case 'cut': {
+      const member = random.pick(fleet.members)
+      const door = random.pick(member.doors.filter(({ protocol }) => NAMES_WORKER.includes(protocol)))
+      const { box } = member
+      const from = box.lines.length
+      const coming = come(scene, { member, door, account: STRANGER }, STAY)
+      const { worker } = await box.line(({ event, account }) => event === 'login' && account === STRANGER, PATIENCE_MS, from)
+      const pid = typeof worker === 'number' ? box.workers().get(worker) : undefined
+      if (pid === undefined) throw new Error('nobody to kill')
+      process.kill(pid, 'SIGKILL')
+      await coming
+    }
   }
+}
+
+/** Protocols whose log lines name account and worker. */
+const NAMES_WORKER: readonly string[] = ['imap', 'pop3', 'managesieve', 'submission']
+
+/** Visits until something was violated. */
+async function noticed({ judge }: Scene, next: (turn: number) => Promise<void>): Promise<void> {
+  for (let turn = 0; turn < TRIES && judge.violated === 0; turn++) {
+    await next(turn)
+    await systemClock.sleep(REST_MS)
+  }
+}
+
+/** Through each door that has a login in turn. */
+async function go(scene: Scene, turn: number, account: string): Promise<void> {
+  const doors = scene.fleet.members.flatMap((member) => member.doors.filter(({ protocol }) => NAMES_WORKER.includes(protocol)).map((door) => ({ member, door })))
+  const where = doors[turn % doors.length]
+  if (where !== undefined) await come(scene, { ...where, account })
+}
+
+/** One visit, and its judgement. */
+async function come({ fleet, judge, random }: Scene, trip: Trip, stay = { rounds: 1, pause: 0 }): Promise<Visit> {
+  const back = judge.setOut(trip)
+  const { door, account } = trip
+  const result = await visit({ door, ca: fleet.ca, account, size: 2_000, ...stay, patience: PATIENCE_MS, seed: random.between(0, 2 ** 30) })
+  back(result)
+  return result
 }

@@ -1,5 +1,6 @@
 /** Visitors without end: so many at a time, each an account through a door, told before it goes and when it is back. */
 import { systemClock } from '../../src/clock.ts'
+import type { LogLine } from '../support/signalbox.ts'
 import type { ChaosFleet, Door, Member } from './fleet.ts'
 import type { Random } from './random.ts'
 import { visit } from './visit.ts'
@@ -16,13 +17,18 @@ export interface CrowdOptions {
   /** Of a hundred visitors, how many stay for seconds. */
   readonly stayers: number
   readonly random: Random
+  /** The address that an account's client comes from; default: any. */
+  readonly from?: (account: string) => string
   /** Milliseconds that nothing may take longer than. */
   readonly patience: number
 }
 
+/** The instance that it goes to. */
+export type Visited = Pick<Member, 'name'> & { readonly box: { readonly lines: readonly LogLine[] } }
+
 /** Who sets out. */
 export interface Trip {
-  readonly member: Member
+  readonly member: Visited
   readonly door: Door
   readonly account: string
 }
@@ -33,7 +39,7 @@ export class Crowd {
 
   /** @param setOut called before a visit begins; what it gives is called with the visit's result */
   constructor(fleet: Pick<ChaosFleet, 'members' | 'ca'>, options: CrowdOptions, setOut: (trip: Trip) => { arrived?: (destination: string) => void; back(result: Visit): void }) {
-    const { accounts, lanes, rest, size, stayers, random, patience } = options
+    const { accounts, lanes, rest, size, stayers, random, patience, from } = options
     const lane = async (): Promise<void> => {
       while (!this.#over) {
         const member = random.pick(fleet.members)
@@ -51,6 +57,7 @@ export class Crowd {
           patience,
           seed: random.between(0, 2 ** 30),
           ...(arrived === undefined ? {} : { arrived }),
+          ...(from === undefined ? {} : { from: from(account) }),
         })
         back(result)
         if (rest > 0) await systemClock.sleep(random.between(0, 2 * rest))

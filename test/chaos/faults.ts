@@ -8,9 +8,12 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemClock } from '../../src/clock.ts'
 import { findProgram } from '../support/programs.ts'
+import type { Signalbox } from '../support/signalbox.ts'
+import { UNWRITTEN_MS } from './causes.ts'
+import type { Covers, Graces } from './causes.ts'
 import type { Operators } from './changes.ts'
 import type { ChaosFleet, House, Member } from './fleet.ts'
-import type { Excuse, Judge } from './judge.ts'
+import type { Judge } from './judge.ts'
 import type { Random } from './random.ts'
 
 export interface Scene {
@@ -41,13 +44,32 @@ export interface Fault {
   readonly long?: boolean
 }
 
-const ALL: readonly Excuse[] = ['cut', 'ended', 'busy', 'absent', 'moved']
+/** A connection that is cut is known to be by then: what was on its way has been read. */
+const CUT_MS = 2_000
+/** Sessions that have moved are found by then: a bus that is back (RECONNECT_MAX_MS), a review, and the next (REVIEW_PAUSE_MS). */
+const FOUND_MS = 20_000
+/** Workers are started again and servers tried again with pauses (RESPAWN_MAX_MS, RECONNECT_MAX_MS). */
+const AFTERMATH_MS = 10_000
+/** After a standstill what has waited too long is closed. */
+const CLOSED_MS = 5_000
+/** An instance that is ready listens. */
+const LISTENS_MS = 1_000
+const MISSED: Graces = { moved: FOUND_MS }
+const DEATH: Graces = { cut: CUT_MS, ended: AFTERMATH_MS, busy: AFTERMATH_MS, ...MISSED }
+const SOURCE_AWAY: Graces = { busy: AFTERMATH_MS }
+const BUS_AWAY: Graces = { ...SOURCE_AWAY, ...MISSED }
+/** Whose log is not read at the moment. */
+const unread = new WeakSet<Signalbox>()
 const STANDSTILL_MS = 3_500
 const STARTS = 8
 const memberOf = ({ fleet }: Scene, place: string): Member => fleet.members.find(({ name }) => place.endsWith(` ${name}`)) ?? fail(place)
 const aMember = (what: string) => ({ fleet, random }: Scene): string => `${what} ${random.pick(fleet.members).name}`
 const houseOf = ({ fleet }: Scene, place: string): House => fleet.houses[Number(place.split(' ')[1])] ?? fail(place)
 const aHouse = ({ fleet, random }: Scene): string => `house ${random.between(0, fleet.houses.length - 1)}`
+const at =
+  (member: Member): Covers =>
+  ({ trip }) =>
+    trip.member === member
 const onRedis = ({ fleet }: Scene): boolean => fleet.source === 'redis'
 
 function fail(place: string): never {
@@ -79,15 +101,25 @@ async function again(member: Member): Promise<void> {
 function standstill(scene: Scene, place: string, pids: readonly number[], who: string): Begun {
   const member = memberOf(scene, place)
   for (const pid of pids) signal(pid, 'SIGSTOP')
-  const cause = scene.judge.begin(['ended', 'busy', 'moved'], (trip) => trip.member === member)
+  const cause = scene.judge.begin({ ended: CLOSED_MS, busy: AFTERMATH_MS, ...MISSED }, at(member))
+  const hold = scene.judge.hold((trip) => trip.member === member)
   return {
     what: `${who} of ${member.name} stopped`,
     lasts: scene.random.between(300, STANDSTILL_MS),
     end() {
       for (const pid of pids) signal(pid, 'SIGCONT')
       cause.over()
+      hold.over()
     },
   }
+}
+
+/** A worker of an instance dies: its own sessions end, and nobody else's. Those before their login may be anywhere. */
+function dying({ judge }: Scene, member: Member, worker: number): { over(): void } {
+  const now = systemClock.now()
+  // What is not read is not written either, once the pipe is full, and is lost with the worker.
+  const unwritten = unread.has(member.box) ? Number.POSITIVE_INFINITY : UNWRITTEN_MS
+  return judge.begin(DEATH, at(member), ({ outcome, trace }) => outcome !== 'cut' || trace.wasIn(worker, now, unwritten))
 }
 
 /** Breaks a way of an instance; clients only ever hear that they should come again. */
@@ -104,7 +136,7 @@ function brokenLink(which: 'source' | 'bus'): Fault {
       else if (how === 'pause') link.pause()
       else if (how === 'delay') link.delay(150)
       else link.cut()
-      const cause = scene.judge.begin(which === 'bus' ? ['busy', 'moved'] : ['busy'], (trip) => trip.member === member)
+      const cause = scene.judge.begin(which === 'bus' ? BUS_AWAY : SOURCE_AWAY, at(member))
       return {
         what: `${which} link of ${member.name}: ${how}`,
         lasts: scene.random.between(200, 4_000),
@@ -127,10 +159,12 @@ export const FAULTS: readonly Fault[] = [
     place: aMember('processes'),
     begin(scene, place) {
       const member = memberOf(scene, place)
-      const pid = scene.random.pick([...member.box.workers().values(), 0])
-      const cause = scene.judge.begin(['cut', 'ended', 'busy', 'moved'], (trip) => trip.member === member)
-      if (pid !== 0) signal(pid, 'SIGKILL')
-      return { what: pid === 0 ? 'nobody killed' : `worker ${pid} of ${member.name} killed`, lasts: 100, end: () => cause.over() }
+      const workers = [...member.box.workers()]
+      if (workers.length === 0) return { what: 'nobody killed', lasts: 100, end() {} }
+      const [worker, pid] = scene.random.pick(workers)
+      const cause = dying(scene, member, worker)
+      signal(pid, 'SIGKILL')
+      return { what: `worker ${pid} of ${member.name} killed`, lasts: 100, end: () => cause.over() }
     },
   },
   {
@@ -138,7 +172,7 @@ export const FAULTS: readonly Fault[] = [
     place: aMember('processes'),
     begin(scene, place) {
       const member = memberOf(scene, place)
-      const cause = scene.judge.begin(['cut', 'ended', 'busy', 'moved'], (trip) => trip.member === member)
+      const cause = scene.judge.begin(DEATH, at(member))
       for (const pid of member.box.workers().values()) signal(pid, 'SIGKILL')
       return { what: `all workers of ${member.name} killed`, lasts: 500, end: () => cause.over() }
     },
@@ -164,11 +198,20 @@ export const FAULTS: readonly Fault[] = [
     long: true,
     begin(scene, place) {
       const member = memberOf(scene, place)
-      const [pid = 0] = member.box.workers().values()
-      const cause = scene.judge.begin(['cut', 'ended', 'busy', 'moved'], (trip) => trip.member === member)
-      if (pid !== 0) signal(pid, 'SIGSTOP')
-      // Longer than WORKER_STALL_MS: it is replaced.
-      return { what: `worker ${pid} of ${member.name} stopped until it is replaced`, lasts: 13_000, end: () => cause.over() }
+      const [[worker, pid] = [0, 0]] = member.box.workers()
+      if (pid === 0) return { what: 'nobody stopped', lasts: 100, end() {} }
+      const cause = dying(scene, member, worker)
+      const hold = scene.judge.hold((trip) => trip.member === member)
+      signal(pid, 'SIGSTOP')
+      return {
+        what: `worker ${pid} of ${member.name} stopped until it is replaced`,
+        // Longer than WORKER_STALL_MS: it is replaced.
+        lasts: 13_000,
+        end() {
+          cause.over()
+          hold.over()
+        },
+      }
     },
   },
   {
@@ -177,15 +220,17 @@ export const FAULTS: readonly Fault[] = [
     begin(scene, place) {
       const member = memberOf(scene, place)
       const how = scene.random.pick(['SIGKILL', 'SIGTERM'] as const)
-      const cause = scene.judge.begin(ALL, (trip) => trip.member === member)
+      const cut = scene.judge.begin({ cut: CUT_MS }, at(member))
+      const away = scene.judge.begin({ ended: AFTERMATH_MS, busy: AFTERMATH_MS, absent: LISTENS_MS, ...MISSED }, at(member))
       const stopped = member.box.stop(how)
+      void stopped.then(() => cut.over())
       return {
         what: `instance ${member.name} ended by ${how}`,
         lasts: scene.random.between(100, 2_000),
         async end() {
           await stopped
           await again(member)
-          cause.over()
+          away.over()
         },
       }
     },
@@ -195,7 +240,7 @@ export const FAULTS: readonly Fault[] = [
     place: () => 'redis',
     begin({ fleet, judge, random }) {
       fleet.redis.freeze()
-      const cause = judge.begin(['busy', 'moved'], () => true)
+      const cause = judge.begin(BUS_AWAY, () => true)
       return {
         what: 'Redis stopped',
         lasts: random.between(300, 5_000),
@@ -210,7 +255,7 @@ export const FAULTS: readonly Fault[] = [
     name: 'redis killed',
     place: () => 'redis',
     async begin({ fleet, judge, random }) {
-      const cause = judge.begin(['busy', 'moved'], () => true)
+      const cause = judge.begin(BUS_AWAY, () => true)
       await fleet.redis.stop()
       return {
         what: 'Redis killed and started again',
@@ -241,7 +286,7 @@ export const FAULTS: readonly Fault[] = [
     begin(scene, place) {
       const house = houseOf(scene, place)
       signal(house.pid, 'SIGSTOP')
-      const cause = scene.judge.begin(['busy'], () => true)
+      const cause = scene.judge.begin({ busy: AFTERMATH_MS }, ({ goes }) => goes(house.names))
       return {
         what: `the servers ${house.names.join(' ')} stopped`,
         lasts: scene.random.between(300, STANDSTILL_MS),
@@ -257,8 +302,7 @@ export const FAULTS: readonly Fault[] = [
     place: aHouse,
     async begin(scene, place) {
       const house = houseOf(scene, place)
-      // Where the login was to go is not known of those that did not get in.
-      const cause = scene.judge.begin(['cut', 'ended', 'busy'], (_trip, destination) => destination === undefined || house.names.includes(destination))
+      const cause = scene.judge.begin({ cut: CUT_MS, ended: CLOSED_MS, busy: AFTERMATH_MS }, ({ goes }) => goes(house.names))
       await house.stop()
       return {
         what: `the servers ${house.names.join(' ')} killed and started again`,
@@ -279,7 +323,10 @@ export const FAULTS: readonly Fault[] = [
       const member = memberOf(scene, place)
       const link = member.links.clients
       const how = scene.random.pick(['cut', 'pause', 'delay'] as const)
-      const cause = scene.judge.begin(['cut', 'ended'], (trip) => trip.member === member && trip.door.port === link.port)
+      const { port } = link
+      // What is late is not lost: a link that stands still or is slow ends nothing.
+      const cause = how === 'cut' ? scene.judge.begin({ cut: CUT_MS, ended: CUT_MS }, ({ trip }) => trip.door.port === port) : undefined
+      const hold = scene.judge.hold((trip) => trip.door.port === port)
       if (how === 'cut') link.cut()
       else if (how === 'pause') link.pause()
       else link.delay(100)
@@ -289,7 +336,8 @@ export const FAULTS: readonly Fault[] = [
         end() {
           link.delay(0)
           link.resume()
-          cause.over()
+          cause?.over()
+          hold.over()
         },
       }
     },
@@ -315,7 +363,8 @@ export const FAULTS: readonly Fault[] = [
     begin(scene, place) {
       const member = memberOf(scene, place)
       const pid = scene.random.pick([member.box.pid, ...member.box.workers().values()])
-      const cause = scene.judge.begin(['cut', 'ended', 'busy', 'moved'], (trip) => trip.member === member)
+      // Who is in has its descriptors: nobody is cut.
+      const cause = scene.judge.begin({ ended: CLOSED_MS, busy: AFTERMATH_MS, ...MISSED }, at(member))
       let open = 0
       try {
         open = readdirSync(`/proc/${pid}/fd`).length
@@ -341,7 +390,15 @@ export const FAULTS: readonly Fault[] = [
     begin(scene, place) {
       const { box, name } = memberOf(scene, place)
       box.deafen()
-      return { what: `the log of ${name} is not read`, lasts: scene.random.between(1_000, 4_000), end: () => box.listen() }
+      unread.add(box)
+      return {
+        what: `the log of ${name} is not read`,
+        lasts: scene.random.between(1_000, 4_000),
+        end() {
+          box.listen()
+          unread.delete(box)
+        },
+      }
     },
   },
   {

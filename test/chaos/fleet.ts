@@ -84,6 +84,8 @@ export interface Member {
   readonly name: (typeof MEMBERS)[number]
   box: Signalbox
   readonly doors: readonly Door[]
+  /** The same without a link before any. */
+  readonly straight: readonly Door[]
   /** Ways to the source, to the bus, and of IMAP's clients to the plain port. */
   readonly links: Readonly<Record<'source' | 'bus' | 'clients', TcpProxy>>
   /** A port for IMAP that wants a PROXY header; no door for visitors. */
@@ -285,6 +287,7 @@ export class ChaosFleet implements AsyncDisposable {
       name,
       box: await start(),
       doors,
+      straight: listening,
       links: { source, bus, clients },
       behindBalancer,
       start,

@@ -3,34 +3,22 @@
  * says of each visit whether it may have gone as it did:
  *
  * - Nobody is let in at a destination older than what the instance had acknowledged when the client set out (test/model/ledger.ts).
- * - Nobody is cut off, sent away or not listened to unless a fault of that kind, at that place, overlaps the visit.
+ * - Nobody is cut off, sent away or not listened to unless a fault can have done just that, there, at that moment (causes.ts).
  * - Nobody is left unanswered, gets other bytes, or hears "wrong password", whatever is broken.
  *
  * A write whose outcome nobody knows may take effect later: its account is left alone until the next calm, when the store is read.
  */
 import { systemClock } from '../../src/clock.ts'
+import type { Clock } from '../../src/clock.ts'
 import { Ledger } from '../model/ledger.ts'
 import type { Value } from '../model/ledger.ts'
+import { Causes } from './causes.ts'
+import type { Begun, Covers, Effect, Graces, Met } from './causes.ts'
 import type { Trip } from './crowd.ts'
 import { DEFAULT } from './fleet.ts'
+import { isPassed, Trace } from './trace.ts'
 import type { Visit } from './visit.ts'
 
-/** What a fault may do to clients. */
-export type Effect = 'cut' | 'ended' | 'busy' | 'absent'
-/** An instance that has missed something of its peers looks its sessions over, wherever the fault was, and ends those whose account has moved. */
-export type Excuse = Effect | 'moved'
-
-/** A fault at work: explains these effects for the trips that it covers. */
-export interface Cause {
-  readonly effects: readonly Excuse[]
-  readonly covers: (trip: Trip, destination: string | undefined) => boolean
-  readonly from: number
-  /** Clock time at which it has no effect any more. */
-  to: number
-}
-
-/** After the end of a fault: what was held back still comes, servers are tried again with pauses (RECONNECT_MAX_MS). */
-const AFTERMATH_MS = 10_000
 /** By when a change that was answered, or written by hand, has reached who is about to log in. */
 const MOVED_MS = 1_000
 /** What the log said of the account goes with a violation. */
@@ -38,11 +26,8 @@ const LINES_AROUND = 150
 const EVERYDAY: readonly unknown[] = ['login', 'login_unavailable', 'session_closed', 'passed_through', 'audit']
 const STORY_LINES = 12
 
-/** A fault that has begun. */
-export interface Begun {
-  /** @param aftermath milliseconds for which it still explains something */
-  over(aftermath?: number): void
-}
+/** When what was logged has been read, log lines that wait for others included. */
+const READ_MS = 1_500
 
 export class Judge {
   readonly tally: Record<Visit['outcome'] | 'bytes', number> = { served: 0, cut: 0, busy: 0, ended: 0, absent: 0, bytes: 0 }
@@ -63,11 +48,16 @@ export class Judge {
   /** Until when a change of an account may overtake a login. */
   readonly #changed = new Map<string, number>()
   readonly #stories = new Map<string, string[]>()
-  #causes: Cause[] = []
+  readonly #clock: Clock
+  readonly #causes: Causes
+  /** What a fault explains if the log says so, too, which it may not have said yet. */
+  #doubtful: { readonly met: Met; readonly violated: () => void }[] = []
 
-  constructor(accounts: readonly string[], members: readonly string[]) {
+  constructor(accounts: readonly string[], members: readonly string[], clock: Clock = systemClock) {
     this.#accounts = accounts
     this.#members = members
+    this.#clock = clock
+    this.#causes = new Causes(clock)
   }
 
   /** Whether nobody is changing the account. */
@@ -92,49 +82,58 @@ export class Judge {
     this.#violations.push(() => what)
   }
 
-  /** A fault begins; `over` says when it ends. */
-  begin(effects: readonly Excuse[], covers: Cause['covers']): Begun {
-    const cause: Cause = { effects, covers, from: systemClock.now(), to: Number.POSITIVE_INFINITY }
-    this.#causes.push(cause)
-    return { over: (aftermath = AFTERMATH_MS) => void (cause.to = systemClock.now() + aftermath) }
+  /** A fault begins; `over` says when it ends. See Causes.begin. */
+  begin(graces: Graces, covers: Covers, shown?: Covers): Begun {
+    return this.#causes.begin(graces, covers, shown)
+  }
+
+  /** See Causes.hold. */
+  hold(covers: (trip: Trip) => boolean): { over(): void } {
+    return this.#causes.hold(covers)
   }
 
   /** All faults are over and all is well: what happens from now on has no excuse. */
   calm(): void {
-    const now = systemClock.now()
-    for (const cause of this.#causes) cause.to = Math.min(cause.to, now)
+    this.#causes.calm()
+  }
+
+  /** Judges what only the log can explain. Resolves when nothing of that is left. */
+  async settled(): Promise<void> {
+    while (this.#settle() > 0) await this.#clock.sleep(50)
+  }
+
+  /** Whether any instance may send the account there. */
+  allows(account: string, destination: string): boolean {
+    return this.#members.some((member) => this.#wrongPlace(account, destination, this.#floor(member, account)) === undefined)
   }
 
   /** A client is about to set out; the result judges how it came back. */
   setOut(trip: Trip): (result: Visit) => void {
-    const began = systemClock.now()
-    const version = this.#ledger.latest(trip.account)
-    const floors = this.#ledger.floors({ instance: trip.member.name, watches: false }, trip.account, began)
+    const floor = this.#floor(trip.member.name, trip.account)
+    const { box } = trip.member
     return (result) => {
       this.tally[result.outcome]++
       this.tally.bytes += result.bytes
-      if (result.wrong !== undefined) this.violation(result.wrong)
-      if (result.outcome !== 'served' && result.wrong === undefined) this.#explain(result.outcome, trip, result.destination, { began, version })
-      if (result.destination === undefined) return
+      const { outcome, destination, wrong } = result
+      if (wrong !== undefined) this.violation(wrong)
+      else if (outcome !== 'served') this.#explain(outcome, trip, result, floor, box)
+      if (destination === undefined) return
       this.judged++
-      const passed = trip.door.protocol === 'smtp' || trip.door.protocol === 'lmtp'
-      const wrong = passed
-        ? result.destination === DEFAULT ? undefined : `${trip.door.protocol} on ${result.destination}`
-        : this.#ledger.violation(trip.account, result.destination === DEFAULT ? undefined : result.destination, false, { always: floors.always, asked: floors.always })
-      if (wrong !== undefined) this.violation(`${trip.member.name}, ${trip.door.protocol} ${trip.door.tls}: ${wrong}`)
+      const place = isPassed(trip) ? (destination === DEFAULT ? undefined : `${trip.door.protocol} on ${destination}`) : this.#wrongPlace(trip.account, destination, floor)
+      if (place !== undefined) this.violation(`${trip.member.name}, ${trip.door.protocol} ${trip.door.tls}: ${place}`)
     }
   }
 
   /** Remembers what was done to an account, for a violation's story. */
   told(account: string, what: string): void {
     const lines = this.#stories.get(account) ?? []
-    lines.push(`  ${new Date(systemClock.wall()).toISOString()} ${what}`)
+    lines.push(`  ${new Date(this.#clock.wall()).toISOString()} ${what}`)
     this.#stories.set(account, lines.slice(-STORY_LINES))
   }
 
   /** Everybody knows where the account is. */
   known(account: string, value: Value): void {
-    if (value !== this.#ledger.value(account)) this.#ledger.committed(account, value, undefined, systemClock.now())
+    if (value !== this.#ledger.value(account)) this.#ledger.committed(account, value, undefined, this.#clock.now())
     for (const member of this.#members) this.#ledger.acknowledged(member, account, this.#ledger.latest(account))
   }
 
@@ -142,17 +141,17 @@ export class Judge {
   changing(account: string, value: Value, member: string): Change {
     this.#taken.add(account)
     const before = this.#ledger.value(account)
-    this.#ledger.committed(account, value, member, systemClock.now())
+    this.#ledger.committed(account, value, member, this.#clock.now())
     const version = this.#ledger.latest(account)
     return {
       acknowledged: (names) => {
         for (const name of names) this.#ledger.acknowledged(name, account, version)
       },
       over: (outcome) => {
-        this.#changed.set(account, systemClock.now() + MOVED_MS)
+        this.#changed.set(account, this.#clock.now() + MOVED_MS)
         this.#taken.delete(account)
         if (outcome === 'done') this.confirmed++
-        else if (outcome === 'nothing') this.#ledger.committed(account, before, undefined, systemClock.now())
+        else if (outcome === 'nothing') this.#ledger.committed(account, before, undefined, this.#clock.now())
         else {
           this.unknown++
           this.#loose.add(account)
@@ -165,8 +164,8 @@ export class Judge {
   emptied(): void {
     for (const account of this.#accounts) {
       this.told(account, 'the store was emptied')
-      this.#ledger.committed(account, undefined, undefined, systemClock.now())
-      this.#changed.set(account, systemClock.now() + MOVED_MS)
+      this.#ledger.committed(account, undefined, undefined, this.#clock.now())
+      this.#changed.set(account, this.#clock.now() + MOVED_MS)
     }
   }
 
@@ -178,23 +177,50 @@ export class Judge {
     this.known(account, value)
   }
 
-  #explain(outcome: Effect, trip: Trip, destination: string | undefined, { began, version }: { began: number; version: number }): void {
-    const now = systemClock.now()
+  #floor(member: string, account: string): number {
+    return this.#ledger.floors({ instance: member, watches: false }, account, this.#clock.now()).always
+  }
+
+  #wrongPlace(account: string, destination: string, floor: number): string | undefined {
+    return this.#ledger.violation(account, destination === DEFAULT ? undefined : destination, false, { always: floor, asked: floor })
+  }
+
+  #explain(outcome: Effect, trip: Trip, { destination, began, arrived, alive, noticed }: Visit, floor: number, box: Trip['member']['box']): void {
+    const { account } = trip
+    const passed = isPassed(trip)
     // Who logs in while the account moves may be asked to come again.
-    if (outcome === 'busy' && (this.#ledger.latest(trip.account) > version || (this.#changed.get(trip.account) ?? 0) >= began)) return
-    // Before an answer nobody knows which server it would have been.
-    const moved = outcome === 'cut' && destination !== (this.#ledger.value(trip.account) ?? DEFAULT)
-    const explains = (cause: Cause): boolean => cause.from <= now && cause.to >= began && ((moved && cause.effects.includes('moved')) || (cause.effects.includes(outcome) && cause.covers(trip, destination)))
-    if (this.#causes.some(explains)) return
-    const { box } = trip.member
+    if (outcome === 'busy' && !passed && (!this.free(account) || (this.#changed.get(account) ?? 0) >= alive)) return
+    const moved = destination === undefined ? (this.#changed.get(account) ?? 0) >= began : destination !== (this.#ledger.value(account) ?? DEFAULT)
+    const left = !passed && (moved || !this.free(account))
+    // Before an answer nobody knows which server it would have been, and each request of HTTP may go to another.
+    const mayGo = (name: string): boolean => (passed ? name === DEFAULT : this.#wrongPlace(account, name, floor) === undefined)
+    const settled = destination !== undefined && trip.door.protocol !== 'http'
+    const goes: Met['goes'] = (names) => names.some((name) => name === destination || (!settled && mayGo(name)))
+    const logs = (): (typeof box.lines)[] => (trip.member.box === box ? [box.lines] : [box.lines, trip.member.box.lines])
+    const trace = new Trace({ trip, logs, clock: this.#clock, began, arrived })
+    const met: Met = { trip, outcome, destination, alive, noticed, goes, left, trace }
     const from = box.lines.length
-    const when = new Date(systemClock.wall() - (now - began)).toISOString()
-    const what = `${trip.member.name}, ${trip.door.protocol} ${trip.door.tls}, ${trip.account}, from ${when}: ${outcome}${destination === undefined ? '' : ` on ${destination}`} without a fault that explains it`
-    this.#violations.push(() => {
-      const near = box.lines.slice(Math.max(0, from - LINES_AROUND), from + LINES_AROUND)
-      const said = near.filter(({ account, event }) => account === trip.account || !EVERYDAY.includes(event))
-      return [what, ...said.map(({ text }) => `  ${text}`), ...(this.#stories.get(trip.account) ?? [])].join('\n')
-    })
+    const offset = this.#clock.wall() - this.#clock.now()
+    const at = (time: number): string => new Date(time + offset).toISOString()
+    const what = `${trip.member.name}, ${trip.door.protocol} ${trip.door.tls}, ${account}, from ${at(began)}: ${outcome}${destination === undefined ? '' : ` on ${destination}`} between ${at(alive)} and ${at(noticed)} without a fault that explains it`
+    const violated = (): void =>
+      void this.#violations.push(() => {
+        const near = box.lines.slice(Math.max(0, from - LINES_AROUND), from + LINES_AROUND)
+        const said = near.filter(({ account: whose, event }) => whose === account || !EVERYDAY.includes(event))
+        return [what, ...said.map(({ text }) => `  ${text}`), ...(this.#stories.get(account) ?? [])].join('\n')
+      })
+    const verdict = this.#causes.explains(met)
+    if (verdict === 'no') violated()
+    else if (verdict === 'asked') this.#doubtful.push({ met, violated })
+  }
+
+  /** Says how many are left whose log may not have been read. */
+  #settle(): number {
+    const read = this.#clock.now() - READ_MS
+    const ripe = this.#doubtful.filter(({ met }) => met.noticed <= read)
+    this.#doubtful = this.#doubtful.filter(({ met }) => met.noticed > read)
+    for (const { met, violated } of ripe) if (!this.#causes.shown(met)) violated()
+    return this.#doubtful.length
   }
 }
 

@@ -1,7 +1,8 @@
 /**
  * `npm run test:chaos -- [--minutes N] [--seed S] [--source redis|file] [--seed-violation route|byte|silence|cut]`: prints what was done,
- * what was seen, what was violated: nothing. Status 1 when something was. With a file as source the whole run moves into a name space of
- * its own, where a small file system can be mounted and filled; without one that fault is left out, and it says so.
+ * what was seen, what was violated: nothing. Status 1 when something was; 3 when the violation on purpose was not found. With a file as
+ * source the whole run moves into a name space of its own, where a small file system can be mounted and filled; without one that fault is
+ * left out, and it says so.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -38,6 +39,11 @@ async function main(): Promise<number> {
   say(`done: ${report.rounds} rounds; faults: ${list(report.faults)}; operations: ${list(report.operations)}`)
   say(`seen: visits: ${list(report.visits)}; ${report.judged} destinations judged; ${report.confirmed} changes confirmed, of ${report.unknown} nobody knew the outcome until the calm`)
   say(report.violations.length === 0 ? 'violated: nothing' : `violated:\n${report.violations.slice(0, 20).join('\n')}\n(${report.violations.length} in all)`)
+  if (seeded !== undefined) {
+    const [first] = report.named?.split('\n') ?? []
+    say(first === undefined ? `the violation on purpose was not found: ${seeded}` : `found, as it should be: ${first}`)
+    if (first === undefined) return 3
+  }
   return report.violations.length === 0 ? 0 : 1
 }
 

@@ -21,6 +21,8 @@ export interface TalkOptions {
   readonly host?: string
   /** PEM: TLS from the first byte. */
   readonly ca?: string | undefined
+  /** The address to come from. */
+  readonly from?: string | undefined
   /** Milliseconds for each wait. */
   readonly patience: number
 }
@@ -31,6 +33,8 @@ export class Talk {
   #rest: Buffer = Buffer.alloc(0)
   #over = false
   #wake: (() => void) | undefined
+  #alive = systemClock.now()
+  #answered: number | undefined
 
   /** @param patience milliseconds for each wait; 0: for ever */
   constructor(socket: Socket, patience = 0) {
@@ -40,12 +44,22 @@ export class Talk {
   }
 
   /** Rejects with Refused, Ended or Unanswered. */
-  static async connect({ port, host = '127.0.0.1', ca, patience }: TalkOptions): Promise<Talk> {
-    const socket = connectTcp({ port, host, noDelay: true })
+  static async connect({ port, host = '127.0.0.1', ca, from, patience }: TalkOptions): Promise<Talk> {
+    const socket = connectTcp({ port, host, noDelay: true, ...(from === undefined ? {} : { localAddress: from }) })
     await opened(socket, 'connect', patience)
     const talk = new Talk(socket, patience)
     if (ca !== undefined) await talk.encrypt(ca)
     return talk
+  }
+
+  /** Clock time of the last sign of life: the connection, the end of a handshake, bytes that came. */
+  get alive(): number {
+    return this.#alive
+  }
+
+  /** Clock time of the first word, or of the end of the first TLS handshake; undefined: there was none. */
+  get answered(): number | undefined {
+    return this.#answered
   }
 
   /** Nothing more will come. */
@@ -58,6 +72,7 @@ export class Talk {
     this.#unlisten()
     this.#socket = connectTls({ socket: this.#socket, ca, servername: 'localhost' })
     await opened(this.#socket, 'secureConnect', this.#patience)
+    this.#heard()
     this.#listen()
   }
 
@@ -138,7 +153,13 @@ export class Talk {
     let chunk: Buffer | null = null
     await this.#until(() => (chunk = this.#socket.read() as Buffer | null) !== null || this.#over)
     if (chunk === null) throw new Ended()
+    this.#heard()
     return chunk
+  }
+
+  #heard(): void {
+    this.#alive = systemClock.now()
+    this.#answered ??= this.#alive
   }
 
   async #until(condition: () => boolean): Promise<void> {

@@ -24,6 +24,8 @@ export interface VisitOptions {
   /** Milliseconds for each wait. */
   readonly patience: number
   readonly seed: number
+  /** The address that it comes from (mail only); default: any. */
+  readonly from?: string
   /** Called once the client is in. */
   readonly arrived?: (destination: string) => void
 }
@@ -42,20 +44,33 @@ export interface Visit {
   readonly bytes: number
   /** From the connection to the verdict, milliseconds; of those who got in. */
   readonly took: number | undefined
+  /**
+   * Clock times: of setting out; of the first word or the end of the first TLS handshake; of being in; of the last sign of life (of somebody
+   * who was told to come again: of asking); of the end.
+   */
+  readonly began: number
+  readonly answered: number | undefined
+  readonly arrived: number | undefined
+  readonly alive: number
+  readonly noticed: number
 }
 
 /** Something that no fault explains. */
 class Wrong extends Error {}
+/** A new connection of somebody who has been served before ended without an answer. */
+class Unheard extends Error {}
 
 /** Makes the visit. Never rejects for what the proxy does. */
 export async function visit(options: VisitOptions): Promise<Visit> {
-  const seen: Seen = { destination: undefined, bytes: 0, took: undefined }
-  const result = (outcome: Visit['outcome'], wrong?: string): Visit => ({ outcome, wrong, ...seen })
+  const began = systemClock.now()
+  const seen: Seen = { destination: undefined, bytes: 0, took: undefined, answered: undefined, arrived: undefined, alive: began, asked: began }
+  const result = (outcome: Visit['outcome'], wrong?: string): Visit => ({ outcome, wrong, ...seen, alive: outcome === 'busy' ? seen.asked : seen.alive, began, noticed: systemClock.now() })
   try {
     const outcome = options.door.protocol === 'http' ? await browse(options, seen) : await converse(options, options.door.protocol, seen)
     return result(outcome)
   } catch (error) {
     if (error instanceof Refused) return result('absent')
+    if (error instanceof Unheard) return result('ended')
     if (error instanceof Ended) return result(seen.destination === undefined ? 'ended' : 'cut')
     const said = error instanceof Unanswered ? `left unanswered: ${error.message}` : error instanceof Wrong ? error.message : String(error)
     return result('cut', `${options.door.protocol} ${options.door.tls}, ${options.account}${seen.destination === undefined ? '' : ` on ${seen.destination}`}: ${said}`)
@@ -66,17 +81,23 @@ interface Seen {
   destination: string | undefined
   bytes: number
   took: number | undefined
+  answered: number | undefined
+  arrived: number | undefined
+  alive: number
+  /** Clock time of beginning what was answered last. */
+  asked: number
 }
 
 async function converse(options: VisitOptions, protocol: keyof typeof CLIENTS, seen: Seen): Promise<Visit['outcome']> {
-  const { door, ca, account, size, rounds, pause, patience } = options
+  const { door, ca, account, size, rounds, pause, patience, from } = options
   const began = systemClock.now()
-  const talk = await Talk.connect({ port: door.port, patience, ca: door.tls === 'implicit' ? ca : undefined })
+  const talk = await Talk.connect({ port: door.port, patience, ca: door.tls === 'implicit' ? ca : undefined, from })
   try {
     const verdict = await CLIENTS[protocol].logIn(talk, account, door.tls === 'starttls' ? () => talk.encrypt(ca) : undefined)
     if (verdict === 'refused') throw new Wrong('refused as if the password were wrong')
     if (verdict === 'busy') return 'busy'
-    seen.took = systemClock.now() - began
+    seen.arrived = systemClock.now()
+    seen.took = seen.arrived - began
     talk.write('WHERE\r\n')
     const [at, destination = '', who] = (await talk.until(/^(AT|WHAT) /)).split(' ')
     if (at !== 'AT') throw new Wrong('the bridge changed what was asked')
@@ -107,6 +128,8 @@ async function converse(options: VisitOptions, protocol: keyof typeof CLIENTS, s
     await talk.end()
     return 'served'
   } finally {
+    seen.alive = talk.alive
+    seen.answered = talk.answered
     talk.destroy()
   }
 }
@@ -120,10 +143,12 @@ async function browse(options: VisitOptions, seen: Seen): Promise<Visit['outcome
       if (round > 0) await systemClock.sleep(pause)
       const seed = options.seed + round
       const began = systemClock.now()
-      const { status, name, hash, good, length } = await exchange(options, agent, seed)
+      seen.asked = began
+      const { status, name, hash, good, length } = await exchange(options, agent, seed, seen)
       if (status === 401 || status === 403) throw new Wrong(`refused as if the password were wrong: ${status}`)
       if (status !== 200) return 'busy'
-      seen.took ??= systemClock.now() - began
+      seen.arrived ??= systemClock.now()
+      seen.took ??= seen.arrived - began
       if (name === undefined) throw new Wrong('an answer of nobody')
       if (seen.destination === undefined) options.arrived?.(name)
       seen.destination ??= name
@@ -146,17 +171,30 @@ interface Exchanged {
   readonly length: number
 }
 
-function exchange({ door, account, size, patience }: VisitOptions, agent: Agent | SecureAgent, seed: number): Promise<Exchanged> {
+function exchange({ door, account, size, patience }: VisitOptions, agent: Agent | SecureAgent, seed: number, seen: Seen): Promise<Exchanged> {
   return new Promise((resolve, reject) => {
     const headers = { authorization: `Basic ${Buffer.from(`${account}:secret`).toString('base64')}`, 'content-length': size }
     const common = { host: '127.0.0.1', port: door.port, method: 'POST', path: `/cargo/${size}/${seed}`, headers }
-    const failed = (error: Error): void => reject(error instanceof Unanswered ? error : 'code' in error && error.code === 'ECONNREFUSED' ? new Refused() : new Ended(error.message))
+    let heard = false
+    const alive = (): void => {
+      heard = true
+      seen.alive = systemClock.now()
+      seen.answered ??= seen.alive
+    }
+    const failed = (error: Error): void => {
+      if (error instanceof Unanswered) reject(error)
+      else if ('code' in error && error.code === 'ECONNREFUSED') reject(new Refused())
+      // Only a connection that has been of use can be cut.
+      else reject(heard || sent.reusedSocket ? new Ended(error.message) : new Unheard(error.message))
+    }
     const answered = (response: IncomingMessage): void => {
+      alive()
       const cargo = new Cargo(seed)
       const hash = createHash('sha256')
       let length = 0
       let good = true
       response.on('data', (chunk: Buffer) => {
+        alive()
         good &&= response.statusCode !== 200 || cargo.matches(chunk)
         hash.update(chunk)
         length += chunk.length

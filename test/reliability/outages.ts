@@ -16,6 +16,8 @@ const ACCOUNTS = Array.from({ length: 100 }, (_, index) => `outage${index}@examp
 const MAIL = ['imap', 'pop3', 'managesieve', 'submission']
 const PATIENCE_MS = 20_000
 const LEAST = 0.999
+/** A store that is back is asked again within RECONNECT_MAX_MS. */
+const AFTERMATH_MS = 10_000
 
 const { values } = parseArgs({ options: { seconds: { type: 'string', default: '10' }, rounds: { type: 'string', default: '3' } } })
 process.exitCode = await main(Number(values.seconds) * 1_000, Number(values.rounds))
@@ -34,7 +36,7 @@ async function main(ms: number, rounds: number): Promise<number> {
     await warm(fleet)
     const counts: Record<string, number> = { served: 0 }
     counted = counts
-    const cause = judge.begin(['busy'], () => true)
+    const cause = judge.begin({ busy: AFTERMATH_MS }, () => true)
     await begin()
     await systemClock.sleep(ms)
     await end()
