@@ -1,8 +1,8 @@
 /**
  * `npm run test:limits-bite`: whether the tests of the bounds notice when a bound is gone. Each constant of src/limits.ts is
  * changed for the program alone (scripts/mutated-limits.ts), and the test file that test/support/bounds.ts names for it is run: times
- * 1,000, and 1 instead. It bites if the file fails both times, or hangs. Names as arguments: only those. `--exact`: N + 1 and N − 1
- * as well, which many times can't be told by (a real second is never that exact).
+ * 1,000, and 1 instead. It bites if the file fails both times, or hangs. Names as arguments: only those. `--exact`: by N + 1 and N - 1
+ * instead, which not every test can tell: pauses with jitter, what comes in pieces, what lasts for real.
  *
  * Not part of `npm test`: it takes about half an hour. Files run one after the other; each has a minute.
  */
@@ -38,7 +38,7 @@ for (const [name, file] of Object.entries(TRIED_IN)) {
     missed.push(`${name}: ${file} fails as it is`)
     continue
   }
-  for (const [title, as] of Object.entries({ ...MUTATIONS, ...(values.exact ? EXACT : {}) })) {
+  for (const [title, as] of Object.entries(values.exact ? EXACT : MUTATIONS)) {
     const { outcome, seconds } = await run(file, name, as)
     say(` ${title} ${outcome} (${seconds.toFixed(1)} s);`)
     if (outcome === 'passes') missed.push(`${name}: ${file} passes with ${title}`)
