@@ -53,8 +53,8 @@ process.exitCode = missed.length === 0 ? 0 : 1
 async function run(file: string, name = '', as = 'n'): Promise<{ readonly outcome: 'passes' | 'fails' | 'hangs'; readonly seconds: number }> {
   const env = { ...process.env, NODE_OPTIONS: `--import=${PRELOAD}`, SIGNALBOX_MUTATED_LIMIT: name, SIGNALBOX_MUTATED_AS: as }
   const began = systemClock.now()
-  // A group of its own: what hangs goes with all that it has started.
-  const child = spawn(process.execPath, [`test/${file}.test.ts`], { cwd: ROOT, env, detached: true, stdio: 'ignore' })
+  // What a failed test leaves open is not waited for. A group of its own: what hangs goes with all that it has started.
+  const child = spawn(process.execPath, ['--test-force-exit', `test/${file}.test.ts`], { cwd: ROOT, env, detached: true, stdio: 'ignore' })
   let hangs = false
   const end = systemClock.after(HANGS_MS, () => {
     hangs = true
