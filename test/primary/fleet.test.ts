@@ -6,7 +6,7 @@ import type { Behaviour } from '../../src/actor/actor.ts'
 import { Link } from '../../src/actor/link.ts'
 import type { Question, Reply } from '../../src/actor/message.ts'
 import type { SignalboxError } from '../../src/errors.ts'
-import { CHANGES_OWED, IDENTIFIERS_PER_FRAME } from '../../src/limits.ts'
+import { CHANGES_OWED, DRAIN_DEFAULT_MS, IDENTIFIERS_PER_FRAME } from '../../src/limits.ts'
 import type { BusReport } from '../../src/primary/bus-member.ts'
 import { Fleet } from '../../src/primary/fleet.ts'
 import type { FleetMessage, FleetOptions } from '../../src/primary/fleet.ts'
@@ -342,6 +342,7 @@ test('what a peer knows of the destinations is taken over where it is news, once
   ref.tell({ type: 'adopt', states })
   await eventually(() => heard().length === 2, 'it is told')
   assert.deepEqual(heard(), ['shut', 'drain'])
+  assert.partialDeepStrictEqual(behaviour.heard[1], { type: 'drain', over: DRAIN_DEFAULT_MS })
   ref.tell({ type: 'adopt', states })
   ref.tell({ type: 'adopt', states: [{ destination: 'a', state: 'up', at: 4 }] })
   for (let turns = 0; turns < 10; turns++) await turn()
