@@ -178,7 +178,8 @@ async function sabotage(seeded: Seeded, scene: Scene): Promise<void> {
     case 'route': {
       // As if the store had forgotten a change that was confirmed. Nobody changes it before the calm has read it.
       await operators.halt()
-      const wrong = fleet.destinations.find((name) => !judge.allows(FIRST, name))
+      const [, ...others] = fleet.destinations
+      const wrong = others.find((name) => !judge.allows(FIRST, name))
       if (wrong === undefined) throw new Error('there is no wrong place')
       await fleet.set(FIRST, wrong)
       return noticed(scene, (turn) => go(scene, turn, FIRST))
