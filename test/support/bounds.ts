@@ -93,6 +93,44 @@ export const NOT_OURS: Readonly<Record<string, readonly [whose: string, file: st
   BRIDGE_BUFFER: ['the mark of a Node socket', 'session/bridge'],
 }
 
+const BY_NODE = 'Node or the kernel applies it: that it is told so is shown, and what comes of it with a shorter time, if at all'
+const WITH_JITTER = 'pauses have jitter: their range is shown'
+const ROUND = 'what comes in larger pieces, or is counted by others: tried below and above'
+
+/** Constants whose tests notice that they are gone, but can't tell N from N + 1 (or N - 1), and why. */
+export const ROUGHLY: Readonly<Record<string, string>> = {
+  KEEPALIVE_IDLE_MS: BY_NODE,
+  KEEPALIVE_INTERVAL_MS: BY_NODE,
+  KEEPALIVE_PROBES: BY_NODE,
+  HTTP_BACKEND_IDLE_MS: BY_NODE,
+  HTTP2_STREAMS: BY_NODE,
+  HTTP2_STREAM_WINDOW: BY_NODE,
+  HTTP2_SESSION_WINDOW: BY_NODE,
+  TLS_TICKET_SECONDS: BY_NODE,
+  ADMIN_HANDSHAKE_MS: BY_NODE,
+  ADMIN_HEAD_MS: BY_NODE,
+  ADMIN_KEEPALIVE_MS: BY_NODE,
+  ADMIN_SILENCE_MS: BY_NODE,
+  RECONNECT_MIN_MS: WITH_JITTER,
+  RECONNECT_MAX_MS: WITH_JITTER,
+  WATCH_REFUSED_MS: WITH_JITTER,
+  HTTP2_HEAD_ROOM: ROUND,
+  HTTP2_SESSION_MIB: ROUND,
+  ADMIN_HEAD: ROUND,
+  POP3_AUTH_LINE: ROUND,
+  BUS_BACKLOG: ROUND,
+  LOG_BLOCK: ROUND,
+  LOG_BUFFER: ROUND,
+  SMTP_COMMAND: 'an initial response is base64, four bytes at a time',
+  MANAGESIEVE_QUOTED: 'an initial response is base64, four bytes at a time',
+  SASL_LINE: 'a message is base64, four bytes at a time',
+  CERTIFICATE_PATIENCE_MS: 'files are looked at every CERTIFICATE_LOOK_MS',
+  SHARED_LOCK_STALE_MS: 'the lock is looked at every second',
+  SHARED_LOCK_WAIT_MS: 'the lock is looked at every second',
+  MAPPING_FILE: 'N + 1 bytes are refused without reading them; N bytes would be 2 GiB of mappings',
+  ADMIN_STREAM: 'as announced: N bytes are taken, N + 1 refused; 2 GiB that come unannounced are not sent',
+}
+
 /** Constant → what a test would have to show, and why there is none. docs/security.md points here. */
 export const NOT_PROVEN: Readonly<Record<string, string>> = {
 }
