@@ -61,7 +61,7 @@ export interface Outcome {
   readonly operations: number
   readonly lookups: number
   readonly calms: number
-  /** Lookups that outlasted their deadline although nobody broke anything: the machine had too much to do. */
+  /** Lookups and changes that outlasted the source's deadline although nobody broke anything: the machine had too much to do. */
   readonly late: number
 }
 
@@ -87,7 +87,7 @@ class Processes {
   readonly #mended = new Map<string, number>()
   /** Something is broken, or was and has not been seen well again. */
   #disturbed = false
-  /** Lookups without a fault that outlasted their deadline. */
+  /** Lookups and changes without a fault that outlasted the source's deadline. */
   #late = 0
   #values = 0
   #lookups = 0
@@ -180,6 +180,7 @@ class Processes {
     const disturbed = this.#disturbed
     const value = what === 'put' ? this.#fresh() : undefined
     const before = this.#ledger.latest(key)
+    const began = systemClock.now()
     const answer =
       what === 'put' && value !== undefined
         ? await member.admin.put(key, value)
@@ -197,7 +198,11 @@ class Processes {
     if (committed) for (const peer of confirming(answer)) this.#ledger.acknowledged(peer, key, version)
     if (disturbed) return answer.status === 200
     const others = INSTANCES.filter((name) => name !== member.name)
-    if (answer.status !== 200 || others.some((name) => !confirming(answer).includes(name))) {
+    if (answer.status === 503 && systemClock.now() - began >= LOOKUP_TIMEOUT) {
+      // As with a lookup (#unknown).
+      this.#late++
+      this.#disturbed = true
+    } else if (answer.status !== 200 || others.some((name) => !confirming(answer).includes(name))) {
       this.#violations.push(`${what} by ${member.name} was not confirmed by all without a fault: ${answer.status} ${answer.body}`)
     }
     return answer.status === 200
