@@ -51,6 +51,7 @@ test('a stream in which nothing has happened for EVENTS_ALIVE_MS says that it li
     return { over, cancel: () => timer.cancel() }
   }
   const got = await reader()
+  t.after(() => got.socket.destroy())
   clock.advance(EVENTS_ALIVE_MS - 1)
   for (let turns = 0; turns < 5; turns++) await new Promise((resolve) => setImmediate(resolve))
   operations.events.happenings.tell('worker', { worker: 1, state: 'ready' })
