@@ -4,7 +4,7 @@
  * 1,000, and 1 instead. It bites if the file fails both times, or hangs. Names as arguments: only those. `--exact`: by N + 1 and N - 1
  * instead, which not every test can tell: pauses with jitter, what comes in pieces, what lasts for real.
  *
- * Not part of `npm test`: it takes about half an hour. Files run one after the other; each has a minute.
+ * Not part of `npm test`: it takes long. Files run one after the other; each has a minute.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'

@@ -4,8 +4,8 @@
  */
 import { spawn } from 'node:child_process'
 import { createWriteStream } from 'node:fs'
-import { connect } from 'node:net'
 import { join } from 'node:path'
+import { accepts } from '../../test/support/server-process.ts'
 import type { Credentials } from '../credentials.ts'
 import { descendantPids } from '../process-tree.ts'
 
@@ -115,15 +115,4 @@ function endProcess(pid: number): void {
   } catch {
     // It has ended by itself meanwhile.
   }
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: '127.0.0.1', port })
-    socket.once('error', () => resolve(false))
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-  })
 }

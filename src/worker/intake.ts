@@ -144,17 +144,13 @@ export class Intake {
     this.#telling = undefined
     const { worker, limits } = this.#options
     const opened = this.#opened
-    const ended = this.#ended
-    if (opened.length > 0) {
-      this.#opened = []
-      // Of what came and went untold nothing need be said.
-      const over = new Set(ended)
-      const connections = opened.filter(({ id }) => !over.delete(id))
-      if (connections.length > 0) limits.tell({ type: 'opened', worker, connections })
-      this.#ended = [...over]
-    }
-    if (this.#ended.length > 0) limits.tell({ type: 'ended', ids: this.#ended })
+    const ended = new Set(this.#ended)
+    this.#opened = []
     this.#ended = []
+    // Of what came and went untold nothing need be said.
+    const connections = opened.filter(({ id }) => !ended.delete(id))
+    if (connections.length > 0) limits.tell({ type: 'opened', worker, connections })
+    if (ended.size > 0) limits.tell({ type: 'ended', ids: [...ended] })
   }
 
   #accepted(socket: Socket, { numbered: { number: listener, listener: config }, max, tooBusy }: Place): void {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { connect } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { freePort } from './ports.ts'
+import { accepts } from './server-process.ts'
 import { soon } from './soon.ts'
 
 const MODULE = join(import.meta.dirname, 'server-process.ts')
@@ -26,14 +26,3 @@ test('a server ends with the process that has started it, though nobody has stop
   await ended
   await soon('the end of the server', async () => !(await accepts(port)))
 })
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: '127.0.0.1', port })
-    socket.once('error', () => resolve(false))
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-  })
-}

@@ -101,7 +101,8 @@ export async function runProgram(
   if (status !== 0) throw new Error(`${program} failed:\n${output}`)
 }
 
-function accepts(port: number): Promise<boolean> {
+/** Whether somebody listens on a port of 127.0.0.1. */
+export function accepts(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host: '127.0.0.1', port })
     socket.once('error', () => resolve(false))

@@ -1,11 +1,11 @@
 /** An instance under a service manager that waits for its word, as `Type=notify` of systemd does. */
 import assert from 'node:assert/strict'
 import { chmod, chown, readFile, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { describe, it } from 'node:test'
 import { NotifyReceiver } from '../support/notify-receiver.ts'
 import { Premises } from '../support/premises.ts'
 import { skipWithout } from '../support/programs.ts'
+import { silentServer } from '../support/silent-server.ts'
 import { StubImap } from '../support/stub-imap.ts'
 import { WireClient } from '../support/wire-client.ts'
 
@@ -58,34 +58,23 @@ describe('an instance that a service manager started', { skip: skipWithout('pyth
   }
 
   it('says nothing of a reload that is asked for while it starts: it would be taken for READY', async () => {
-    const asked = Promise.withResolvers<void>()
-    const silent = createServer((socket) => {
-      socket.on('error', () => {})
-      asked.resolve()
-    })
-    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
-    const address = silent.address()
-    assert.ok(typeof address === 'object' && address !== null)
-    try {
-      const env: NodeJS.ProcessEnv = { WATCHDOG_USEC: '50000' }
-      await using premises = await Premises.make({ env })
-      env['NOTIFY_SOCKET'] = premises.at('notify')
-      await using manager = await NotifyReceiver.start(premises.at('notify'))
-      const mapping = { source: 'redis', file: undefined, redis: { url: `redis://127.0.0.1:${address.port}/0` } }
-      const box = await premises.launch(premises.config({ mapping }))
-      // The store keeps it waiting.
-      await asked.promise
-      for (const signal of ['SIGHUP', 'SIGUSR2'] as const) {
-        box.signal(signal)
-        await box.line(({ event, signal: ignored }) => event === 'signal_ignored' && ignored === signal)
-      }
-      box.signal('SIGTERM')
-      assert.deepEqual(await box.exited, { code: 0, signal: null })
-      // In order, and all delivered before its end.
-      assert.equal(manager.received.indexOf(await manager.message('STOPPING')), 0)
-    } finally {
-      silent.close()
+    using silent = await silentServer()
+    const env: NodeJS.ProcessEnv = { WATCHDOG_USEC: '50000' }
+    await using premises = await Premises.make({ env })
+    env['NOTIFY_SOCKET'] = premises.at('notify')
+    await using manager = await NotifyReceiver.start(premises.at('notify'))
+    const mapping = { source: 'redis', file: undefined, redis: { url: `redis://127.0.0.1:${silent.port}/0` } }
+    const box = await premises.launch(premises.config({ mapping }))
+    // The store keeps it waiting.
+    await silent.asked
+    for (const signal of ['SIGHUP', 'SIGUSR2'] as const) {
+      box.signal(signal)
+      await box.line(({ event, signal: ignored }) => event === 'signal_ignored' && ignored === signal)
     }
+    box.signal('SIGTERM')
+    assert.deepEqual(await box.exited, { code: 0, signal: null })
+    // In order, and all delivered before its end.
+    assert.equal(manager.received.indexOf(await manager.message('STOPPING')), 0)
   })
 
   it('reaches it after root has been given up, too', { skip: ROOT ? false : 'needs root' }, async () => {

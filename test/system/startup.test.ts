@@ -12,6 +12,7 @@ import { Premises } from '../support/premises.ts'
 import { Rig } from '../support/rig.ts'
 import { MAIN } from '../support/signalbox.ts'
 import type { Exit, Signalbox } from '../support/signalbox.ts'
+import { silentServer } from '../support/silent-server.ts'
 import { soon } from '../support/soon.ts'
 import { StubImap } from '../support/stub-imap.ts'
 import { WireClient } from '../support/wire-client.ts'
@@ -146,28 +147,17 @@ describe('a start that is broken off', () => {
   }
 
   it('ends while a store keeps it waiting, at once when asked twice', async () => {
-    const asked = Promise.withResolvers<void>()
-    const silent = createServer((socket) => {
-      socket.on('error', () => {})
-      asked.resolve()
-    })
-    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
-    const address = silent.address()
-    assert.ok(typeof address === 'object' && address !== null)
-    try {
-      const mapping = { source: 'redis', file: undefined, redis: { url: `redis://127.0.0.1:${address.port}/0` } }
-      const box = await premises.launch(premises.config({ mapping }))
-      await asked.promise
-      box.signal('SIGTERM')
-      // Two that the kernel has at the same time are one.
-      const again = systemClock.every(50, () => box.signal('SIGTERM'))
-      void box.exited.then(() => again.cancel())
-      assert.deepEqual(await box.exited, { code: 0, signal: null })
-      await premises.empty()
-      assert.ok(!box.lines.some(({ event }) => event === 'ready' || event === 'failed'))
-    } finally {
-      silent.close()
-    }
+    using silent = await silentServer()
+    const mapping = { source: 'redis', file: undefined, redis: { url: `redis://127.0.0.1:${silent.port}/0` } }
+    const box = await premises.launch(premises.config({ mapping }))
+    await silent.asked
+    box.signal('SIGTERM')
+    // Two that the kernel has at the same time are one.
+    const again = systemClock.every(50, () => box.signal('SIGTERM'))
+    void box.exited.then(() => again.cancel())
+    assert.deepEqual(await box.exited, { code: 0, signal: null })
+    await premises.empty()
+    assert.ok(!box.lines.some(({ event }) => event === 'ready' || event === 'failed'))
   })
 })
 
