@@ -159,6 +159,10 @@ export const LAST_WORDS_MS = 5_000
  * reads and on the side that writes: a slow reader holds less than four times this.
  */
 export const BRIDGE_BUFFER = 65_536
+/** Bytes that are read at once from a backend without TLS. */
+export const READ_ROOM = 262_144
+/** Rooms of that size that a worker keeps for the next large transfer. */
+export const SPARE_ROOMS = 8
 
 // Sessions and metrics
 /** Sessions that one answer of the management API lists. */

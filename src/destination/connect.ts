@@ -11,6 +11,7 @@ import { SignalboxError } from '../errors.ts'
 import { CONNECT_STAGGER_MS, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES } from '../limits.ts'
 import type { Address } from './dns.ts'
 import type { Halt } from './halt.ts'
+import { connectThrough } from '../inlet.ts'
 import { disown, own } from '../wire.ts'
 import type { WireOwner } from '../wire.ts'
 
@@ -20,6 +21,8 @@ export interface ConnectTarget {
   readonly port: number
   /** TCP keepalive from the beginning (four system calls); absent: whoever keeps the socket for long sees to it. */
   readonly keepAlive?: boolean
+  /** Its bytes are for an owner (wire.ts) to the end, never for TLS or a client of HTTP: they are read the cheaper way (src/inlet.ts). */
+  readonly owned?: boolean
   /** The local address to connect from, for a family; undefined: the system's choice. */
   readonly localAddress: (family: 4 | 6) => string | undefined
 }
@@ -123,7 +126,7 @@ class Runner implements WireOwner {
   onClose(): void {}
 }
 
-function open({ address, family }: Address, { port, keepAlive, localAddress }: ConnectTarget): Socket {
+function open({ address, family }: Address, { port, keepAlive, owned, localAddress }: ConnectTarget): Socket {
   const options: TcpNetConnectOpts = {
     host: address,
     port,
@@ -134,6 +137,7 @@ function open({ address, family }: Address, { port, keepAlive, localAddress }: C
   }
   const local = localAddress(family)
   if (local !== undefined) options.localAddress = local
+  if (owned === true) return connectThrough(options)
   const socket = connect(options)
   if (keepAlive === true) socket.once('connect', () => socket.setKeepAlive(true, KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES))
   socket.pause()

@@ -131,7 +131,8 @@ export class BackendDialer implements Dialer {
     const localAddress = (family: 4 | 6): string | undefined => this.#sourceIp(destination, family)
     // A bridge sees to its sockets itself once it has lasted.
     const keepAlive = request.protocol.kind === 'request'
-    const socket = await connectTcp({ addresses, port: leg.port, keepAlive, localAddress }, this.#clock, halt)
+    const owned = leg.tls === 'plain' && !keepAlive
+    const socket = await connectTcp({ addresses, port: leg.port, keepAlive, owned, localAddress }, this.#clock, halt)
     const backend = new DialledBackend({
       socket,
       request,

@@ -2,8 +2,8 @@
  * One connection to a backend from the moment TCP is up until the bridge takes the socket: the TLS handshake (first, or
  * when the dialogue asks for it), the protocol's backend dialogue, one replay. It owns the socket and the dialogue.
  *
- * The socket is read only while the dialogue has a use for bytes: it is paused once the backend is announced and
- * again the moment a login is decided. What the backend sends meanwhile waits in the socket's own buffer, with the end
+ * The socket is heard only while the dialogue has a use for bytes: it is held once the backend is announced and
+ * again the moment a login is decided. What the backend sends meanwhile waits in the socket's buffer, with the end
  * of the stream behind it, and belongs to the bridge; nothing is taken out and put back.
  *
  * Two things don't depend on a dialogue getting them right: nothing that was read before a TLS upgrade is used after
@@ -13,7 +13,7 @@ import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../clock.ts'
 import { asSignalboxError, SignalboxError } from '../errors.ts'
 import type { BackendDialogue, BackendPort, Login, Refusal } from '../protocol/protocol.ts'
-import { disown, own, unwire } from '../wire.ts'
+import { disown, flow, hold, own, unwire } from '../wire.ts'
 import type { WireOwner } from '../wire.ts'
 import type { BackendTls } from './backend-tls.ts'
 import type { Backend, DialOutcome, DialRequest, ReplayOutcome } from './backend.ts'
@@ -168,7 +168,7 @@ export class DialledBackend implements Backend, BackendPort, WireOwner {
       this.#fail(new SignalboxError('BACKEND_PLAINTEXT', 'the leg demands TLS and the backend did not do it'))
     } else {
       this.#state = 'announced'
-      this.#socket.pause()
+      hold(this.#socket)
       this.#establishing?.resolve()
       this.#establishing = undefined
     }
@@ -218,7 +218,7 @@ export class DialledBackend implements Backend, BackendPort, WireOwner {
       return
     }
     this.#state = state
-    this.#socket.pause()
+    hold(this.#socket)
     this.#timer?.cancel()
     // A backend that asks back is as well as one that decides, and how long the client lets it wait is not its fault.
     this.#report({ ok: true })
@@ -246,7 +246,7 @@ export class DialledBackend implements Backend, BackendPort, WireOwner {
   }
 
   #read(): void {
-    if (this.#state === 'establishing' || this.#state === 'replaying') this.#socket.resume()
+    if (this.#state === 'establishing' || this.#state === 'replaying') flow(this.#socket)
   }
 
   // ---- the socket ----
@@ -309,7 +309,7 @@ export class DialledBackend implements Backend, BackendPort, WireOwner {
   #attach(): void {
     own(this.#socket, this)
     // A listener for data makes an untouched stream flow; reading is begun by #read alone.
-    this.#socket.pause()
+    hold(this.#socket)
   }
 
   // ---- the end ----

@@ -10,7 +10,7 @@
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES } from '../limits.ts'
-import { own } from '../wire.ts'
+import { flow, hasEnded, own } from '../wire.ts'
 import type { WireOwner } from '../wire.ts'
 
 export type BridgeEnd = 'client' | 'backend' | 'client-error' | 'backend-error' | 'idle' | 'ended'
@@ -154,9 +154,8 @@ class Half implements WireOwner {
   }
 
   begin(): void {
-    const from = this.#from
-    if (from.readableEnded) this.onEnd()
-    else from.resume()
+    if (hasEnded(this.#from)) this.onEnd()
+    else flow(this.#from)
   }
 
   goOn(): void {
@@ -175,6 +174,12 @@ class Half implements WireOwner {
     if (this.#to.write(chunk)) return
     this.#waits = true
     this.#from.pause()
+  }
+
+  /** What the system has taken at once is needed no longer; for what it has not, the socket that it came from waits. */
+  onLent(chunk: Buffer): boolean {
+    this.onData(chunk)
+    return this.#waits || this.#to.writableLength === 0
   }
 
   onDrain(): void {
