@@ -14,6 +14,8 @@ export interface FloorOptions {
   readonly distribution: 'kernel' | 'round-robin'
   readonly workers: number
   readonly port: number
+  /** Without TLS, to be warmed up through. */
+  readonly plainPort?: number
   readonly backendPort: number
   /** Whether each leg is encrypted. */
   readonly clientTls: boolean
@@ -34,7 +36,7 @@ if (cluster.isPrimary) {
   cluster.schedulingPolicy = options.distribution === 'kernel' ? cluster.SCHED_NONE : cluster.SCHED_RR
   let listening = 0
   cluster.on('listening', () => {
-    if (++listening === options.workers) process.stdout.write('ready\n')
+    if (++listening === options.workers * (options.plainPort === undefined ? 1 : 2)) process.stdout.write('ready\n')
   })
   for (let index = 0; index < options.workers; index++) cluster.fork()
 } else {
@@ -75,4 +77,5 @@ if (cluster.isPrimary) {
     ? tls.createServer({ key: readFileSync(options.key), cert: readFileSync(options.cert), ticketKeys: Buffer.from(options.ticketKeys, 'hex'), noDelay: true }, accept)
     : net.createServer({ noDelay: true }, accept)
   server.listen({ host: '127.0.0.1', port: options.port, backlog: 4_096 })
+  if (options.plainPort !== undefined) net.createServer({ noDelay: true }, accept).listen({ host: '127.0.0.1', port: options.plainPort, backlog: 4_096 })
 }

@@ -12,7 +12,7 @@ import { nginxMail } from './subjects/nginx.ts'
 import { perdition } from './subjects/perdition.ts'
 import type { Legs, Proxy, ProxyKind } from './subjects/proxy.ts'
 import { signalbox } from './subjects/signalbox.ts'
-import { warmed } from './warm.ts'
+import { COMPILED_AFTER, gone, warmed } from './warm.ts'
 
 export const LOGIN_FIGURES: Readonly<Record<string, FigureKind>> = {
   cpu: { label: 'CPU per session', unit: 'µs', better: 'less' },
@@ -23,22 +23,36 @@ export const LOGIN_FIGURES: Readonly<Record<string, FigureKind>> = {
   wanted: { label: 'cores wanted', unit: '', better: 'less' },
 }
 
-/** Both musts: within 1.15 of the floor that accepts in the same way. */
-export const LOGIN_MUSTS: readonly Goal[] = [
-  { kind: 'must', subject: 'Signalbox, kernel', figure: 'cpu', of: 'floor, kernel', most: 1.15 },
-  { kind: 'must', subject: 'Signalbox, primary', figure: 'cpu', of: 'floor, round robin', most: 1.15 },
-]
+/** What a login is to cost at most beside the floor, one day: log, metrics, health, limits and deadlines included. */
+const AIM = 1.15
 
-/** Side by side: those that are compared most closely. */
+/**
+ * Each distribution beside the floor that accepts in the same way: the aim as a goal, and as a must what was reached and is
+ * not to be lost again (docs/performance.md), with room for what runs of the same code differ by.
+ */
+export function besideFloor(reached: { readonly kernel: number; readonly primary?: number }): Goal[] {
+  const against = (subject: string, floorName: string, most: number): Goal[] => [
+    { kind: 'must', subject, figure: 'cpu', of: floorName, most },
+    { kind: 'goal', subject, figure: 'cpu', of: floorName, most: AIM },
+  ]
+  return [
+    ...against('Signalbox, kernel', 'floor, kernel', reached.kernel),
+    ...(reached.primary === undefined ? [] : against('Signalbox, primary', 'floor, round robin', reached.primary)),
+  ]
+}
+
+const primary = signalbox('primary')
+const roundRobin = floor('round-robin')
+
+/** Side by side: those that are compared most closely. perdition comes when all is over: the many processes that it leaves behind weigh on whoever is next. */
 const KINDS: readonly ProxyKind[] = [
   floor('kernel'),
   signalbox('kernel'),
   nginxMail,
-  signalbox('primary'),
-  floor('round-robin'),
+  primary,
+  roundRobin,
   dovecot,
   haproxy,
-  perdition,
 ]
 
 export interface LoginOptions {
@@ -49,9 +63,12 @@ export interface LoginOptions {
 
 export async function compareLogins(bench: Bench, { legs, concurrency, resume = false }: LoginOptions): Promise<void> {
   const stage = await Stage.open(bench, { legs })
-  const proxies = await stage.startAll(KINDS.filter((kind) => !isLeftOut(kind, { quick: bench.quick, legs, resume })))
-  const subjects = proxies.map((proxy) => loginSubject(bench, stage, proxy, { concurrency, resume }))
-  await bench.compare([...subjects, straight(bench, stage, { concurrency, resume })])
+  const compare = async (kinds: readonly ProxyKind[], more: readonly Subject[]): Promise<void> => {
+    const proxies = await stage.startAll(kinds.filter((kind) => !isLeftOut(kind, { quick: bench.quick, legs, resume })))
+    await bench.compare([...proxies.map((proxy) => loginSubject(bench, stage, proxy, { concurrency, resume })), ...more])
+  }
+  await compare(KINDS, [straight(bench, stage, { concurrency, resume })])
+  await compare([perdition], [])
 }
 
 /**
@@ -59,6 +76,8 @@ export async function compareLogins(bench: Bench, { legs, concurrency, resume = 
  * without whom no goal is about.
  */
 function isLeftOut(kind: ProxyKind, { quick, legs, resume }: { readonly quick: boolean; readonly legs: Legs; readonly resume: boolean }): boolean {
+  // How connections are handed out costs the same whether a session is resumed or not.
+  if (resume && (kind === primary || kind === roundRobin)) return true
   if (kind === perdition) return quick || legs === 'both' || resume
   return kind === haproxy && quick && legs !== 'both'
 }
@@ -85,10 +104,13 @@ export function loginSubject(bench: Bench, stage: Stage, proxy: Proxy, { concurr
     name: proxy.name,
     peer: proxy.peer,
     async warm() {
-      await warmed(bench, async () => {
-        const { outcome, cost } = await stage.measure(proxy, job(bench.roundMs))
-        return cost.cpuSeconds / outcome.done
-      })
+      // Without TLS, where there is such a port: what there is to compile is the same, and it takes a third of the time.
+      if (!bench.quick && proxy.plainPort !== undefined) {
+        const plain = { type: 'login', target: { ...stage.target(proxy.plainPort), tls: false }, concurrency, ms: bench.roundMs } as const
+        await warmed(bench, COMPILED_AFTER * bench.cores, () => gone(stage.measure(proxy, plain)))
+      }
+      const least = proxy.peer || proxy.plainPort !== undefined ? 0 : COMPILED_AFTER * bench.cores
+      await warmed(bench, least, () => gone(stage.measure(proxy, job(bench.roundMs))))
     },
     async round() {
       const measured = await stage.measure(proxy, job(bench.roundMs))

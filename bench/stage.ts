@@ -94,6 +94,7 @@ export class Stage {
       legs,
       protocol,
       port: await freePort(),
+      ...(legs === 'plain' ? {} : { plainPort: await freePort() }),
       backendPort: protocol === 'http' ? ports.http : legs === 'both' ? ports.imaps : ports.imap,
       credentials: this.credentials,
       directory,

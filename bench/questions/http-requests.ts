@@ -7,7 +7,7 @@ import { haproxy } from '../subjects/haproxy.ts'
 import { nginxHttp } from '../subjects/nginx.ts'
 import type { Proxy, ProxyKind } from '../subjects/proxy.ts'
 import { signalbox } from '../subjects/signalbox.ts'
-import { warmed } from '../warm.ts'
+import { gone, warmed } from '../warm.ts'
 
 const CONCURRENCY = 64
 const KINDS: readonly ProxyKind[] = [httpFloor, signalbox('kernel', 'Signalbox'), nginxHttp, haproxy]
@@ -32,10 +32,7 @@ function requests(bench: Bench, stage: Stage, proxy: Proxy): Subject {
     name: proxy.name,
     peer: proxy.peer,
     async warm() {
-      await warmed(bench, async () => {
-        const { outcome, cost } = await stage.measure(proxy, job)
-        return cost.cpuSeconds / outcome.done
-      })
+      await warmed(bench, 0, () => gone(stage.measure(proxy, job)))
     },
     async round() {
       return costFigures(await stage.measure(proxy, job))

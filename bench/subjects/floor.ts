@@ -9,11 +9,12 @@ export function floor(distribution: FloorOptions['distribution']): ProxyKind {
   const name = distribution === 'kernel' ? 'floor, kernel' : 'floor, round robin'
   return {
     name,
-    start({ legs, port, backendPort, credentials: { cert, key, ca, ticketKeys }, directory, workers, accounts }) {
+    start({ legs, port, plainPort, backendPort, credentials: { cert, key, ca, ticketKeys }, directory, workers, accounts }) {
       const options: FloorOptions = {
         distribution,
         workers,
         port,
+        ...(plainPort === undefined ? {} : { plainPort }),
         backendPort,
         clientTls: legs !== 'plain',
         backendTls: legs === 'both',
@@ -23,7 +24,7 @@ export function floor(distribution: FloorOptions['distribution']): ProxyKind {
         ticketKeys,
         accounts,
       }
-      return launch({ name, peer: false, program: process.execPath, args: [join(import.meta.dirname, '..', 'floor.ts'), JSON.stringify(options)], port, directory })
+      return launch({ name, peer: false, program: process.execPath, args: [join(import.meta.dirname, '..', 'floor.ts'), JSON.stringify(options)], port, plainPort, directory })
     },
   }
 }

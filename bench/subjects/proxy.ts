@@ -17,6 +17,8 @@ export interface ProxyOptions {
   /** imap: the protocol is understood; http: requests, without TLS. */
   readonly protocol: 'imap' | 'http'
   readonly port: number
+  /** A second port, without TLS, for those that can have it. */
+  readonly plainPort?: number
   readonly backendPort: number
   readonly credentials: Credentials
   /** The proxy's own; exists. */
@@ -36,6 +38,8 @@ export interface Proxy extends AsyncDisposable {
   /** Of its first process. */
   readonly pid: number
   readonly port: number
+  /** Without TLS, beside one with it. */
+  readonly plainPort?: number
 }
 
 /** Why a proxy can't be measured in this case: not installed, or not able to. */
@@ -55,6 +59,7 @@ export interface Launch {
   readonly program: string
   readonly args: readonly string[]
   readonly port: number
+  readonly plainPort?: number | undefined
   readonly directory: string
   readonly env?: NodeJS.ProcessEnv
   /** Where its standard output goes; default: output.log in the directory. */
@@ -66,7 +71,7 @@ const STOP_MS = 10_000
 const LOOK_MS = 25
 
 /** Starts a program and waits until its port takes connections. */
-export async function launch({ name, peer, program, args, port, directory, env, log = join(directory, 'output.log') }: Launch): Promise<Proxy> {
+export async function launch({ name, peer, program, args, port, plainPort, directory, env, log = join(directory, 'output.log') }: Launch): Promise<Proxy> {
   const output = createWriteStream(log)
   await new Promise((resolve) => output.once('open', resolve))
   const child = spawn(program, args, { stdio: ['ignore', output, output], env: env ?? process.env })
@@ -106,7 +111,7 @@ export async function launch({ name, peer, program, args, port, directory, env, 
     }
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
   }
-  return { name, peer, pid, port, [Symbol.asyncDispose]: stop }
+  return { name, peer, pid, port, ...(plainPort === undefined ? {} : { plainPort }), [Symbol.asyncDispose]: stop }
 }
 
 function endProcess(pid: number): void {

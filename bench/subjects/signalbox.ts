@@ -24,14 +24,14 @@ export function signalbox(distribution: Distribution, name = `Signalbox, ${distr
   return {
     name,
     async start(options) {
-      const { directory, accounts, port, proxyArguments } = options
+      const { directory, accounts, port, plainPort, proxyArguments } = options
       const mappings = join(directory, 'mappings.tsv')
       writeMappings(mappings, accounts)
       const config = join(directory, 'signalbox.toml')
       const document = { ...(await settings(options, distribution, mappings)), ...more }
       await writeFile(config, stringify(document), { mode: 0o600 })
       const env = Object.fromEntries(Object.entries(process.env).filter(([variable]) => !OVERRIDES.includes(variable)))
-      return launch({ name, peer: false, program: process.execPath, args: [...proxyArguments, MAIN, 'serve', config], port, directory, env })
+      return launch({ name, peer: false, program: process.execPath, args: [...proxyArguments, MAIN, 'serve', config], port, plainPort, directory, env })
     },
   }
 }
@@ -47,13 +47,16 @@ function writeMappings(path: string, accounts: number): void {
 }
 
 async function settings(options: ProxyOptions, distribution: Distribution, mappings: string): Promise<Record<string, object>> {
-  const { legs, protocol, port, backendPort, credentials, workers } = options
+  const { legs, protocol, port, plainPort, backendPort, credentials, workers } = options
   const clientTls = legs === 'plain' ? 'plain' : 'implicit'
   const backendTls = legs === 'both' ? 'implicit' : 'plain'
   return {
     server: { threads: workers, distribution, log_format: 'json' },
     tls: { certificate: { main: { cert: credentials.cert, key: credentials.key } } },
-    listener: { [protocol]: { protocol, bind: [`127.0.0.1:${port}`], tls: clientTls, max_connections: CONNECTIONS } },
+    listener: {
+      [protocol]: { protocol, bind: [`127.0.0.1:${port}`], tls: clientTls, max_connections: CONNECTIONS },
+      ...(plainPort === undefined ? {} : { plain: { protocol, bind: [`127.0.0.1:${plainPort}`], tls: 'plain', max_connections: CONNECTIONS } }),
+    },
     destination: {
       backend: {
         host: '127.0.0.1',
