@@ -23,10 +23,16 @@ export const BULK_FIGURES: Readonly<Record<string, FigureKind>> = {
 
 export const BULK_METHOD = `${SESSIONS} sessions that log in and fetch ${BYTES / SESSIONS / 1e6} MB each; a GB is 10⁹ bytes. How connections are handed out plays no part, so one distribution is measured.`
 
-export const BULK_GOALS: readonly Goal[] = [
-  { kind: 'must', subject: 'Signalbox', figure: 'cpu', of: 'floor, kernel', most: 1.15 },
-  { kind: 'goal', subject: 'Signalbox', figure: 'cpu', of: 'HAProxy', most: 1 },
-]
+const AIM = 1.15
+
+/** @param reached Beside the floor, where it is not the aim: not to be lost again, with room for what runs of the same code differ by. */
+export function bulkGoals(reached = AIM): readonly Goal[] {
+  return [
+    { kind: 'must', subject: 'Signalbox', figure: 'cpu', of: 'floor, kernel', most: reached },
+    ...(reached > AIM ? [{ kind: 'goal', subject: 'Signalbox', figure: 'cpu', of: 'floor, kernel', most: AIM } as const] : []),
+    { kind: 'goal', subject: 'Signalbox', figure: 'cpu', of: 'HAProxy', most: 1 },
+  ]
+}
 
 const KINDS: readonly ProxyKind[] = [floor('kernel'), signalbox('kernel', 'Signalbox'), haproxy, nginxMail, dovecot, perdition]
 
@@ -44,10 +50,10 @@ export async function compareBulk(bench: Bench, legs: Legs): Promise<void> {
   await bench.compare([...proxies.map((proxy) => bulkSubject(bench, stage, proxy)), straight])
 }
 
-/** Time is short: a quick run does without whom no goal is about, and perdition, the dearest by far, encrypts one leg at most. */
+/** Time is short: a quick run does without whom no goal is about, and perdition's TLS finds no common handshake with that of the clients here. */
 function isLeftOut(kind: ProxyKind, { quick, legs }: { readonly quick: boolean; readonly legs: Legs }): boolean {
   if (quick && kind.peer === true) return kind !== haproxy
-  return kind === perdition && legs === 'both'
+  return kind === perdition && legs !== 'plain'
 }
 
 function bulkSubject(bench: Bench, stage: Stage, proxy: Proxy): Subject {

@@ -72,13 +72,13 @@ export async function compareLogins(bench: Bench, { legs, concurrency, resume = 
 }
 
 /**
- * Time is short: perdition, the dearest by far, is asked about plain and fresh TLS logins alone, and a quick run does
+ * Time is short: perdition, the dearest by far, is asked about plain logins alone, and a quick run does
  * without whom no goal is about.
  */
 function isLeftOut(kind: ProxyKind, { quick, legs, resume }: { readonly quick: boolean; readonly legs: Legs; readonly resume: boolean }): boolean {
   // How connections are handed out costs the same whether a session is resumed or not.
   if (resume && (kind === primary || kind === roundRobin)) return true
-  if (kind === perdition) return quick || legs === 'both' || resume
+  if (kind === perdition) return quick || legs !== 'plain'
   return kind === haproxy && quick && legs !== 'both'
 }
 
@@ -96,9 +96,11 @@ function straight(bench: Bench, stage: Stage, { concurrency, resume }: LoadOptio
 interface LoadOptions {
   readonly concurrency: number
   readonly resume: boolean
+  /** Sessions of the warm-up, at least; default: until all is compiled. */
+  readonly warmth?: number
 }
 
-export function loginSubject(bench: Bench, stage: Stage, proxy: Proxy, { concurrency, resume }: LoadOptions): Subject {
+export function loginSubject(bench: Bench, stage: Stage, proxy: Proxy, { concurrency, resume, warmth = COMPILED_AFTER * bench.cores }: LoadOptions): Subject {
   const job = (ms: number) => ({ type: 'login', target: stage.target(proxy.port, resume), concurrency, ms }) as const
   return {
     name: proxy.name,
@@ -107,9 +109,9 @@ export function loginSubject(bench: Bench, stage: Stage, proxy: Proxy, { concurr
       // Without TLS, where there is such a port: what there is to compile is the same, and it takes a third of the time.
       if (!bench.quick && proxy.plainPort !== undefined) {
         const plain = { type: 'login', target: { ...stage.target(proxy.plainPort), tls: false }, concurrency, ms: bench.roundMs } as const
-        await warmed(bench, COMPILED_AFTER * bench.cores, () => gone(stage.measure(proxy, plain)))
+        await warmed(bench, warmth, () => gone(stage.measure(proxy, plain)))
       }
-      const least = proxy.peer || proxy.plainPort !== undefined ? 0 : COMPILED_AFTER * bench.cores
+      const least = proxy.peer || proxy.plainPort !== undefined ? 0 : warmth
       await warmed(bench, least, () => gone(stage.measure(proxy, job(bench.roundMs))))
     },
     async round() {

@@ -1,12 +1,12 @@
 /** One question: what does a large transfer cost without TLS? */
-import { BULK_FIGURES, BULK_GOALS, BULK_METHOD, compareBulk } from '../bulk.ts'
+import { BULK_FIGURES, bulkGoals, BULK_METHOD, compareBulk } from '../bulk.ts'
 import type { Question } from '../question.ts'
 
 const question: Question = {
   title: 'What does a large transfer cost without TLS?',
   method: BULK_METHOD,
   figures: BULK_FIGURES,
-  goals: BULK_GOALS,
+  goals: bulkGoals(),
   takes: { full: 30, quick: 6 },
   run: (bench) => compareBulk(bench, 'plain'),
 }

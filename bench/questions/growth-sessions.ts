@@ -4,7 +4,7 @@ import { TreeSample, treePss } from '../process-tree.ts'
 import type { Bench, Question } from '../question.ts'
 import { Stage } from '../stage.ts'
 import { signalbox } from '../subjects/signalbox.ts'
-import { COMPILED_AFTER, gone, warmed } from '../warm.ts'
+import { gone, warmed } from '../warm.ts'
 
 const COUNTS = [100, 1_000, 10_000, 20_000]
 const QUICK_COUNTS = [100, 1_000]
@@ -26,7 +26,7 @@ async function run(bench: Bench): Promise<void> {
   const proxy = await stage.launch(signalbox('primary', 'Signalbox'))
   const target = stage.target(proxy.port)
   const logins = { type: 'login', target, concurrency: CONCURRENCY, ms: bench.roundMs } as const
-  await warmed(bench, COMPILED_AFTER * bench.cores, () => gone(stage.measure(proxy, logins)))
+  await warmed(bench, 0, () => gone(stage.measure(proxy, logins)))
   await sleep(WATCH_MS)
   const before = treePss([proxy.pid])
   const rounds = Math.min(ROUNDS, bench.rounds)

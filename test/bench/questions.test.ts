@@ -30,6 +30,6 @@ test('no two questions have one title', () => {
 test('by their own word all questions end within twenty minutes, and a quick run within three, with room to spare', () => {
   const sum = (kind: 'full' | 'quick'): number => questions.reduce((seconds, [, { takes }]) => seconds + takes[kind], 0)
   for (const [name, { takes }] of questions) assert.ok(takes.full > 0 && takes.full >= takes.quick, name)
-  assert.ok(sum('full') <= 1_100, `${sum('full')} s`)
+  assert.ok(sum('full') <= 1_150, `${sum('full')} s`)
   assert.ok(sum('quick') <= 160, `${sum('quick')} s`)
 })
