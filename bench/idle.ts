@@ -20,7 +20,7 @@ const PROCESSES = 200
 const OPENING = 64
 /** A quarter as many are held before one looks. */
 const FIRST = 4
-/** Memory is steadier than time; of peers, and where both legs are encrypted (which takes long), once is enough. */
+/** Memory is steadier than time; of peers, and with TLS (which takes long), once is enough. */
 const ROUNDS = 2
 const WARM_MS = 1_000
 /** Until buffers of the logins have been collected, or would have been. */
@@ -43,7 +43,7 @@ export async function compareIdle(bench: Bench, legs: Legs): Promise<void> {
   const stage = await Stage.open(bench, { legs })
   const subjects = KINDS.filter((kind) => kind !== perdition || legs === 'plain').map((kind) => idleSubject(bench, stage, kind))
   const own = subjects.filter(({ peer }) => peer !== true)
-  await bench.compare(own, { rounds: Math.min(bench.quick || legs === 'both' ? 1 : ROUNDS, bench.rounds) })
+  await bench.compare(own, { rounds: Math.min(bench.quick || legs !== 'plain' ? 1 : ROUNDS, bench.rounds) })
   // A quick run leaves the peers out: each round starts everybody anew.
   if (bench.peers && !bench.quick) await bench.compare(subjects.filter((subject) => !own.includes(subject)), { rounds: 1 })
 }

@@ -16,6 +16,7 @@ import type { Reading } from './wire.ts'
 
 let common: Buffer | undefined
 const spare: Buffer[] = []
+const NOTHING = Buffer.alloc(0)
 
 /** A connection that is being opened, held, to be wired: its owner's `onLent` hears of whole rooms, `onData` of all else. */
 export function connectThrough(options: TcpNetConnectOpts): Socket {
@@ -90,15 +91,15 @@ class Inlet implements Reading {
     if (!this.#flows || socket === undefined) return
     this.#flows = false
     this.#holds = false
+    const held = this.#held ?? []
+    this.#held = undefined
+    this.#size = 0
+    // First, so that an owner to whom it becomes too much has the last word.
+    if (socket.isPaused()) socket.resume()
+    while (held.length > 0 && !this.#holds && !socket.destroyed) deliver(socket, held.shift() ?? NOTHING)
     // Who hears a piece may hold the next.
-    for (let chunk = this.#held?.shift(); chunk !== undefined; chunk = this.#holds ? undefined : this.#held?.shift()) {
-      this.#size -= chunk.length
-      deliver(socket, chunk)
-    }
-    if (this.#held?.length === 0) this.#held = undefined
-    if (this.#holds) return
-    if (this.#ended) deliverEnd(socket)
-    else if (socket.isPaused()) socket.resume()
+    if (this.#holds) for (const chunk of held) this.#keep(socket, chunk)
+    else if (this.#ended && !socket.destroyed) deliverEnd(socket)
   }
 
   #lend(socket: Socket, room: Buffer, length: number): void {

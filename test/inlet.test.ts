@@ -260,6 +260,58 @@ test('a held socket takes in a mark’s worth and a room, no more, and goes on w
   far.destroy()
 })
 
+test('what was held may be too much for its owner: it stays paused until the owner resumes it', async () => {
+  const { near, far } = await opened()
+  const bytes = randomBytes(40 * READ_ROOM)
+  far.end(bytes)
+  await eventually(() => near.isPaused(), 'it takes in no more')
+  const pieces: Buffer[] = []
+  let ended = false
+  own(near, {
+    onData: (chunk) => {
+      pieces.push(Buffer.from(chunk))
+      if (pieces.length === 1) near.pause()
+    },
+    onEnd: () => (ended = true),
+    onError: () => {},
+    onClose: () => {},
+  })
+  flow(near)
+  await eventually(() => pieces.length > 0, 'it hears the first of it')
+  const read = near.bytesRead
+  for (let turns = 0; turns < 50; turns++) await turn()
+  assert.deepEqual([near.isPaused(), near.bytesRead], [true, read])
+  near.resume()
+  await eventually(() => ended, 'the end')
+  assert.ok(Buffer.concat(pieces).equals(bytes))
+  near.destroy()
+  far.destroy()
+})
+
+test('an owner that destroys the socket hears no more of what was held', async () => {
+  const { near, far } = await opened()
+  for (const word of ['one', 'two']) {
+    far.write(word)
+    for (let turns = 0; turns < 5; turns++) await turn()
+  }
+  far.end()
+  for (let turns = 0; turns < 5; turns++) await turn()
+  const heard: string[] = []
+  own(near, {
+    onData: (chunk) => {
+      heard.push(chunk.toString())
+      near.destroy()
+    },
+    onEnd: () => heard.push('end'),
+    onError: () => {},
+    onClose: () => heard.push('close'),
+  })
+  flow(near)
+  await eventually(() => heard.includes('close'), 'it is closed')
+  assert.deepEqual(heard, ['one', 'close'])
+  far.destroy()
+})
+
 test('that a held socket breaks is heard at once', async () => {
   const { near, far } = await opened()
   let broken = false

@@ -6,7 +6,7 @@ import { Stage } from '../stage.ts'
 import { signalbox } from '../subjects/signalbox.ts'
 
 const CONCURRENCY = 64
-const ROUNDS = 3
+const ROUNDS = 2
 
 async function run(bench: Bench): Promise<void> {
   const stage = await Stage.open(bench, { legs: 'plain' })
