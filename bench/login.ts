@@ -2,6 +2,7 @@
  * What the questions about logins share: the subjects, a round (sessions of greeting, LOGIN, OK, LOGOUT, close, so many
  * in flight, for a while) and its figures.
  */
+import { besideFloor } from './beside-floor.ts'
 import type { Bench, FigureKind, Goal, Subject } from './question.ts'
 import { costFigures, speedFigures } from './round-figures.ts'
 import { Stage } from './stage.ts'
@@ -23,21 +24,11 @@ export const LOGIN_FIGURES: Readonly<Record<string, FigureKind>> = {
   wanted: { label: 'cores wanted', unit: '', better: 'less' },
 }
 
-/** What a login is to cost at most beside the floor, one day: log, metrics, health, limits and deadlines included. */
-const AIM = 1.15
-
-/**
- * Each distribution beside the floor that accepts in the same way: the aim as a goal, and as a must what was reached and is
- * not to be lost again (docs/performance.md), with room for what runs of the same code differ by.
- */
-export function besideFloor(reached: { readonly kernel: number; readonly primary?: number }): Goal[] {
-  const against = (subject: string, floorName: string, most: number): Goal[] => [
-    { kind: 'must', subject, figure: 'cpu', of: floorName, most },
-    { kind: 'goal', subject, figure: 'cpu', of: floorName, most: AIM },
-  ]
+/** Each distribution beside the floor that accepts in the same way; what they have reached. */
+export function loginGoals({ kernel, primary: handedOut }: { readonly kernel: number; readonly primary?: number }): Goal[] {
   return [
-    ...against('Signalbox, kernel', 'floor, kernel', reached.kernel),
-    ...(reached.primary === undefined ? [] : against('Signalbox, primary', 'floor, round robin', reached.primary)),
+    ...besideFloor('Signalbox, kernel', 'floor, kernel', kernel),
+    ...(handedOut === undefined ? [] : besideFloor('Signalbox, primary', 'floor, round robin', handedOut)),
   ]
 }
 

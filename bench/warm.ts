@@ -6,7 +6,7 @@
 import type { Bench } from './question.ts'
 import type { Measured } from './stage.ts'
 
-/** Sessions through each worker after which nothing is compiled any more, in the floor as in the proxy. */
+/** Sessions through each worker after which little is compiled any more, in the floor as in the proxy. */
 export const COMPILED_AFTER = 15_000
 const LONGEST_MS = 10_000
 const QUICK_LONGEST_MS = 2_000

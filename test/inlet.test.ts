@@ -202,9 +202,9 @@ test('held, nothing is heard: what comes meanwhile is the next owner’s, with t
   await eventually(() => first.length === 3, 'the first hears it')
   disown(near)
   far.write('two, ')
-  for (let turns = 0; turns < 5; turns++) await turn()
+  await eventually(() => near.bytesRead === 8, 'it has come')
   far.end('three')
-  for (let turns = 0; turns < 5; turns++) await turn()
+  await eventually(() => near.readableEnded, 'all of it has come')
   const second = new Reader(near)
   await turn()
   assert.deepEqual([second.length, second.ended], [0, false], 'not before it flows')
@@ -215,6 +215,17 @@ test('held, nothing is heard: what comes meanwhile is the next owner’s, with t
   near.destroy()
   far.destroy()
 })
+
+/** Each word is a read of its own, and then the end. */
+async function sendApart(near: Socket, far: Socket, words: readonly string[]): Promise<void> {
+  for (const word of words) {
+    const before = near.bytesRead
+    far.write(word)
+    await eventually(() => near.bytesRead === before + word.length, word)
+  }
+  far.end()
+  await eventually(() => near.readableEnded, 'the end')
+}
 
 test('who hears a piece may hold the next: each is heard once, by one owner', async () => {
   const { near, far } = await opened()
@@ -228,12 +239,7 @@ test('who hears a piece may hold the next: each is heard once, by one owner', as
     onError: () => {},
     onClose: () => {},
   }
-  for (const word of ['one', 'two', 'three']) {
-    far.write(word)
-    for (let turns = 0; turns < 5; turns++) await turn()
-  }
-  far.end()
-  for (let turns = 0; turns < 5; turns++) await turn()
+  await sendApart(near, far, ['one', 'two', 'three'])
   for (const heard of ['one', 'one two', 'one two three', 'one two three end']) {
     own(near, owner)
     flow(near)
@@ -290,12 +296,7 @@ test('what was held may be too much for its owner: it stays paused until the own
 
 test('an owner that destroys the socket hears no more of what was held', async () => {
   const { near, far } = await opened()
-  for (const word of ['one', 'two']) {
-    far.write(word)
-    for (let turns = 0; turns < 5; turns++) await turn()
-  }
-  far.end()
-  for (let turns = 0; turns < 5; turns++) await turn()
+  await sendApart(near, far, ['one', 'two'])
   const heard: string[] = []
   own(near, {
     onData: (chunk) => {

@@ -1,5 +1,5 @@
 /** One question: what does a login without TLS cost? */
-import { besideFloor, compareLogins, LOGIN_FIGURES } from '../login.ts'
+import { compareLogins, LOGIN_FIGURES, loginGoals } from '../login.ts'
 import type { Question } from '../question.ts'
 
 const question: Question = {
@@ -7,7 +7,7 @@ const question: Question = {
   method: 'Sessions of greeting, LOGIN, OK, LOGOUT and close, 64 in flight. HAProxy reads no login and routes no account.',
   figures: LOGIN_FIGURES,
   goals: [
-    ...besideFloor({ kernel: 1.8, primary: 1.85 }),
+    ...loginGoals({ kernel: 1.8, primary: 1.85 }),
     { kind: 'goal', subject: 'Signalbox, kernel', figure: 'cpu', of: 'nginx mail', most: 0.9 },
     { kind: 'goal', subject: 'Signalbox, kernel', figure: 'cpu', of: 'Dovecot', most: 0.7 },
     { kind: 'goal', subject: 'Signalbox, primary', figure: 'cpu', of: 'nginx mail', most: 1.3 },

@@ -1,5 +1,5 @@
 /** One question: what does a login cost when both legs are encrypted? */
-import { besideFloor, compareLogins, LOGIN_FIGURES } from '../login.ts'
+import { compareLogins, LOGIN_FIGURES, loginGoals } from '../login.ts'
 import type { Question } from '../question.ts'
 
 const question: Question = {
@@ -8,7 +8,7 @@ const question: Question = {
     'As with TLS on the client\'s leg, 64 in flight; the backend\'s certificate is verified. Who keeps sessions to the backend and resumes them (Signalbox, the floor, HAProxy) may do so.',
   figures: LOGIN_FIGURES,
   goals: [
-    ...besideFloor({ kernel: 1.5, primary: 1.5 }),
+    ...loginGoals({ kernel: 1.5, primary: 1.5 }),
     { kind: 'goal', subject: 'Signalbox, kernel', figure: 'cpu', of: 'Dovecot', most: 0.8 },
     { kind: 'goal', subject: 'Signalbox, kernel', figure: 'cpu', of: 'HAProxy', most: 1.1 },
   ],

@@ -1,5 +1,5 @@
 /** One question: what does a login cost when the client resumes its TLS session? */
-import { besideFloor, compareLogins, LOGIN_FIGURES } from '../login.ts'
+import { compareLogins, LOGIN_FIGURES, loginGoals } from '../login.ts'
 import type { Question } from '../question.ts'
 
 const question: Question = {
@@ -7,7 +7,7 @@ const question: Question = {
   method:
     'TLS 1.3 on the client\'s leg, 64 in flight; each of them offers the ticket of its last session. Workers that share no ticket keys resume fewer.',
   figures: { ...LOGIN_FIGURES, resumed: { label: 'handshakes resumed', unit: '%', better: 'more' } },
-  goals: besideFloor({ kernel: 1.6 }),
+  goals: loginGoals({ kernel: 1.6 }),
   takes: { full: 66, quick: 0 },
   run: (bench) => compareLogins(bench, { legs: 'client', concurrency: 64, resume: true }),
 }

@@ -22,7 +22,7 @@ export interface Backend {
   /** The client's answer to a challenge. */
   respond(answer: Buffer | undefined): Promise<ReplayOutcome>
   /**
-   * After `accepted` (without a login: after the dial): the socket, paused, without listeners of ours, allowHalfOpen, no time-out set, and what the backend
+   * After `accepted` (without a login: after the dial): the socket, held and without an owner (wire.ts; a request's: paused, without listeners of ours), allowHalfOpen, no time-out set, and what the backend
    * sent since. The dialogue (and with it every credential) is dropped.
    */
   release(): { readonly socket: Socket; readonly early: Buffer }

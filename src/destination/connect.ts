@@ -28,7 +28,7 @@ export interface ConnectTarget {
 }
 
 /**
- * Connects to the first address that answers. The socket is paused and has no owner. Rejects with BACKEND_CONNECT
+ * Connects to the first address that answers. The socket is held (wire.ts) and has no owner. Rejects with BACKEND_CONNECT
  * (its cause: the system's errors), or the reason of `halt`.
  */
 export function connectTcp(target: ConnectTarget, clock: Clock, halt: Halt): Promise<Socket> {

@@ -31,7 +31,7 @@ type State =
   | 'failed'
 
 export interface DialledBackendOptions {
-  /** Connected, paused, nothing read. */
+  /** Connected, held, nothing heard. */
   readonly socket: Socket
   readonly request: DialRequest
   readonly tls: BackendTls

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect as connectTcp } from 'node:net'
+import type { Server } from 'node:net'
 import { connect, TLSSocket } from 'node:tls'
 import { describe, test } from 'node:test'
 import type { TestContext } from 'node:test'
@@ -27,6 +28,11 @@ async function serve(t: TestContext, impatient: Partial<Patience>): Promise<numb
     },
     { ...patient, ...impatient },
   )
+  return listening(t, server, sockets)
+}
+
+/** Its port. It ends with the test. */
+async function listening(t: TestContext, server: Server, sockets: Sockets): Promise<number> {
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.after(() => {
@@ -73,15 +79,8 @@ describe('the patience of the management server', { timeout: 20_000 }, () => {
     const server = createHttps(await testCertificate(), sockets, () => assert.fail('nobody asks'))
     assert.deepEqual([server.headersTimeout, server.keepAliveTimeout, server.timeout], [ADMIN_HEAD_MS, ADMIN_KEEPALIVE_MS, ADMIN_SILENCE_MS])
     const { mock } = t.mock.method(TLSSocket.prototype, 'setTimeout')
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    t.after(() => {
-      sockets.destroy()
-      server.close()
-    })
-    const address = server.address()
-    assert.ok(typeof address === 'object' && address !== null)
-    const socket = connectTcp(address.port, '127.0.0.1')
+    const port = await listening(t, server, sockets)
+    const socket = connectTcp(port, '127.0.0.1')
     socket.on('error', () => {})
     await Promise.all([once(server, 'connection'), once(socket, 'connect')])
     // What waits for the handshake is a time-out of the encrypted socket, which nobody else has set one on yet.

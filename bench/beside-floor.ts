@@ -1,0 +1,14 @@
+/** What the proxy is held to beside its floor. */
+import type { Goal } from './question.ts'
+
+/** At most so many times the floor's processor time, one day, with log, metrics, health, limits and deadlines. */
+const AIM = 1.15
+
+/**
+ * The aim, as a must where it was reached; elsewhere as a goal, and as a must what was reached and is not to be lost again
+ * (docs/performance.md), with room for what runs of the same code differ by.
+ */
+export function besideFloor(subject: string, floor: string, reached = AIM): Goal[] {
+  const most = (kind: Goal['kind'], ratio: number): Goal => ({ kind, subject, figure: 'cpu', of: floor, most: ratio })
+  return reached > AIM ? [most('must', reached), most('goal', AIM)] : [most('must', reached)]
+}
