@@ -15,6 +15,7 @@ export interface Asked {
   readonly name: string
   readonly quick: boolean
   readonly peers: boolean
+  readonly against?: string | undefined
   readonly rounds: number
   readonly proxyArguments: readonly string[]
 }
@@ -35,6 +36,7 @@ const QUICK_ROUND_MS = 500
 class Asking implements Bench {
   readonly quick: boolean
   readonly peers: boolean
+  readonly against: string | undefined
   readonly rounds: number
   readonly roundMs: number
   readonly cores = availableParallelism()
@@ -45,9 +47,10 @@ class Asking implements Bench {
   readonly notes: string[] = []
   readonly resources: AsyncDisposable[] = []
 
-  constructor({ quick, peers, rounds, proxyArguments }: Asked, directory: string) {
+  constructor({ quick, peers, against, rounds, proxyArguments }: Asked, directory: string) {
     this.quick = quick
     this.peers = peers
+    this.against = against
     this.rounds = rounds
     this.roundMs = quick ? QUICK_ROUND_MS : ROUND_MS
     this.directory = directory

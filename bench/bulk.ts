@@ -42,7 +42,7 @@ export async function compareBulk(bench: Bench, legs: Legs): Promise<void> {
       return { rate: outcome.bytes / 1e6 / outcome.seconds }
     },
   }
-  await bench.compare([...proxies.map((proxy) => bulkSubject(bench, stage, proxy)), straight])
+  await bench.compare([...proxies.map((proxy) => bulkSubject(bench, stage, proxy)), ...(bench.against === undefined ? [straight] : [])])
 }
 
 /** Time is short: a quick run does without whom no goal is about, and perdition's TLS finds no common handshake with that of the clients here. */

@@ -1,5 +1,5 @@
 /** Numbers and goals in words, the same in the table, the page and the document. */
-import type { Regression, Verdict } from './judge.ts'
+import type { Beside, Regression, Verdict } from './judge.ts'
 import type { FigureKind, Goal } from './question.ts'
 import type { QuestionResult } from './result.ts'
 import type { Spread } from './statistics.ts'
@@ -48,4 +48,8 @@ export function verdictWord({ met, goal }: Verdict): string {
 
 export function regressionText({ question, goal, before, now }: Regression): string {
   return `${question}: ${goal.figure} of ${goal.subject} was ${ratioText(before)} × ${goal.of ?? ''}, is ${ratioText(now)}`
+}
+
+export function besideText({ question, goal, measured }: Beside): string {
+  return `${question}: ${goal.figure} of ${goal.subject} is ${ratioText(measured)} × ${goal.of ?? ''}`
 }

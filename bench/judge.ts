@@ -3,6 +3,7 @@
  * round, between two measurements of that round, and the median of the rounds decides: a machine that is slow for a
  * while is slow for both.
  */
+import { earlierName } from './question.ts'
 import type { Goal } from './question.ts'
 import type { QuestionResult, Report } from './result.ts'
 import { ratios, spread } from './statistics.ts'
@@ -28,8 +29,13 @@ export interface Regression {
 
 /** How much a ratio may grow before it is called a regression, times the root of the rounds: 6.5% with six, 2.5% with forty-one. */
 const TOLERANCE = 0.16
-/** Half the notch of a box plot: medians whose notches don't touch differ, with 19 chances in 20. */
-const NOTCH = 1.57
+/** And by so much two processes of the same program may differ, however long one looks. */
+const LEAST_TOLERANCE = 0.02
+/**
+ * A median's standard error is 0.93 of the distance between the quartiles over the root of the rounds (of what is spread as noise is);
+ * what is 1.96 of it away is no chance, 19 times in 20.
+ */
+const UNSURE = 0.93 * 1.96
 
 export function verdicts(report: Report): Verdict[] {
   return report.questions.flatMap((question) => question.goals.map((goal) => judge(question, goal)))
@@ -49,8 +55,8 @@ export function judge(question: QuestionResult, goal: Goal): Verdict {
 
 /**
  * Ratios to the floor (or whatever a must names) that are worse than the baseline's by more than rounds differ on a quiet
- * machine, and clearly so for those that were measured: what the medians may be, then and now, doesn't touch. The more
- * rounds, the smaller the loss that is seen.
+ * machine, and clearly so for those that were measured: by more than what is unsure of both medians. The more rounds, the
+ * smaller the loss that is seen.
  */
 export function regressions(report: Report, baseline: Report): Regression[] {
   return report.questions.flatMap((question) => {
@@ -66,16 +72,37 @@ export function regressions(report: Report, baseline: Report): Regression[] {
   })
 }
 
+/** What the proxy costs beside an earlier state of it that was measured in the same rounds. */
+export interface Beside {
+  readonly question: string
+  readonly goal: Goal
+  readonly measured: Spread
+  /** It costs more, beyond chance. */
+  readonly dearer: boolean
+}
+
+/** Of two that ran side by side the ratio is surer than a comparison of two runs. */
+export function besideEarlier(report: Report): Beside[] {
+  return report.questions.flatMap((question) =>
+    question.subjects.flatMap(({ name: subject }) => {
+      const goal: Goal = { kind: 'must', subject, figure: 'cpu', of: earlierName(subject), most: 1 }
+      const values = goalValues(question, goal)
+      return values.length === 0 ? [] : [{ question: question.name, goal, measured: spread(values), dearer: isWorse(goal, [1], values) }]
+    }),
+  )
+}
+
 function isWorse(goal: Goal, before: readonly number[], now: readonly number[]): boolean {
   const [then, today] = [spread(before), spread(now)]
-  const tolerance = 1 + TOLERANCE / Math.sqrt(Math.min(before.length, now.length))
-  const unsure = notch(then, before.length) + notch(today, now.length)
+  const rounds = before.length === 1 ? now.length : Math.min(before.length, now.length)
+  const tolerance = 1 + Math.max(LEAST_TOLERANCE, TOLERANCE / Math.sqrt(rounds))
+  const unsure = Math.hypot(uncertainty(then), uncertainty(today))
   if (goal.most !== undefined) return today.median > then.median * tolerance && today.median - then.median > unsure
   return today.median < then.median / tolerance && then.median - today.median > unsure
 }
 
-function notch({ lowerQuartile, upperQuartile }: Spread, rounds: number): number {
-  return (NOTCH * (upperQuartile - lowerQuartile)) / Math.sqrt(rounds)
+function uncertainty({ lowerQuartile, upperQuartile, rounds }: Spread): number {
+  return (UNSURE * (upperQuartile - lowerQuartile)) / Math.sqrt(rounds)
 }
 
 /** The figure, or its ratio, round by round. */

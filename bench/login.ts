@@ -46,6 +46,9 @@ const KINDS: readonly ProxyKind[] = [
   haproxy,
 ]
 
+/** A round of logins is parted: many short ones tell more than few long ones on a machine whose speed changes by the second. */
+const PARTS = 2
+
 export interface LoginOptions {
   readonly legs: Legs
   readonly concurrency: number
@@ -54,11 +57,13 @@ export interface LoginOptions {
 
 export async function compareLogins(bench: Bench, { legs, concurrency, resume = false }: LoginOptions): Promise<void> {
   const stage = await Stage.open(bench, { legs })
+  const short = { rounds: bench.rounds * PARTS }
+  const load = { concurrency, resume, warmth: COMPILED_AFTER * bench.cores, ms: bench.roundMs / PARTS }
   const compare = async (kinds: readonly ProxyKind[], more: readonly Subject[]): Promise<void> => {
     const proxies = await stage.startAll(kinds.filter((kind) => !isLeftOut(kind, { quick: bench.quick, legs, resume })))
-    await bench.compare([...proxies.map((proxy) => loginSubject(bench, stage, proxy, { concurrency, resume })), ...more])
+    await bench.compare([...proxies.map((proxy) => loginSubject(bench, stage, proxy, load)), ...more], short)
   }
-  await compare(KINDS, [straight(bench, stage, { concurrency, resume })])
+  await compare(KINDS, bench.against === undefined ? [straight(stage, load)] : [])
   await compare([perdition], [])
 }
 
@@ -74,11 +79,11 @@ function isLeftOut(kind: ProxyKind, { quick, legs, resume }: { readonly quick: b
 }
 
 /** What load and backend reach without a proxy: well above the proxies, or it is they who are measured. */
-function straight(bench: Bench, stage: Stage, { concurrency, resume }: LoadOptions): Subject {
+function straight(stage: Stage, { concurrency, resume, ms }: LoadOptions): Subject {
   return {
     name: 'no proxy',
     async round() {
-      const outcome = await stage.straight({ type: 'login', target: stage.target(0, resume), concurrency, ms: bench.roundMs })
+      const outcome = await stage.straight({ type: 'login', target: stage.target(0, resume), concurrency, ms })
       return speedFigures(outcome)
     },
   }
@@ -87,11 +92,13 @@ function straight(bench: Bench, stage: Stage, { concurrency, resume }: LoadOptio
 interface LoadOptions {
   readonly concurrency: number
   readonly resume: boolean
-  /** Sessions of the warm-up, at least; default: until all is compiled. */
-  readonly warmth?: number
+  /** Sessions of the warm-up, at least. */
+  readonly warmth: number
+  /** How long a round takes. */
+  readonly ms: number
 }
 
-export function loginSubject(bench: Bench, stage: Stage, proxy: Proxy, { concurrency, resume, warmth = COMPILED_AFTER * bench.cores }: LoadOptions): Subject {
+export function loginSubject(bench: Bench, stage: Stage, proxy: Proxy, { concurrency, resume, warmth, ms: roundMs }: LoadOptions): Subject {
   const job = (ms: number) => ({ type: 'login', target: stage.target(proxy.port, resume), concurrency, ms }) as const
   return {
     name: proxy.name,
@@ -106,7 +113,7 @@ export function loginSubject(bench: Bench, stage: Stage, proxy: Proxy, { concurr
       await warmed(bench, least, () => gone(stage.measure(proxy, job(bench.roundMs))))
     },
     async round() {
-      const measured = await stage.measure(proxy, job(bench.roundMs))
+      const measured = await stage.measure(proxy, job(roundMs))
       const { resumed, done } = measured.outcome
       return {
         ...costFigures(measured),

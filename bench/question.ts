@@ -39,6 +39,11 @@ export interface Goal {
   readonly text?: string
 }
 
+/** As what an earlier state of the proxy is measured. */
+export function earlierName(subject: string): string {
+  return `${subject}, before`
+}
+
 /** One of those that are measured: the proxy, its floor, a peer. */
 export interface Subject {
   readonly name: string
@@ -61,6 +66,8 @@ export interface Bench {
   readonly quick: boolean
   /** Whether other proxies are measured, too: without them what is held against the floor is seen sooner. */
   readonly peers: boolean
+  /** A checkout of an earlier state of the project, to be measured beside this one; no others are then. */
+  readonly against: string | undefined
   /** Rounds per subject. */
   readonly rounds: number
   /** Length of one measurement that goes by time, ms. */
@@ -97,5 +104,7 @@ export interface Question {
   readonly goals: readonly Goal[]
   /** Seconds that it takes about: for the progress bar. quick: 0 leaves it out of a quick run that does not name it. */
   readonly takes: { readonly full: number; readonly quick: number }
+  /** It can be asked beside an earlier state of the project. */
+  readonly against?: true
   run(bench: Bench): Promise<void>
 }

@@ -1,8 +1,8 @@
 /** A report as one page that needs nothing else: tables, charts, verdicts; light or dark as the reader has it. */
 import { barChart, escapeHtml } from './chart.ts'
 import type { Bar } from './chart.ts'
-import { goalText, headText, measuredText, regressionText, spreadText, verdictWord } from './figures-text.ts'
-import { figureValues, judge, verdicts } from './judge.ts'
+import { besideText, goalText, headText, measuredText, regressionText, spreadText, verdictWord } from './figures-text.ts'
+import { besideEarlier, figureValues, judge, verdicts } from './judge.ts'
 import type { Regression } from './judge.ts'
 import { machineLines } from './report-text.ts'
 import type { QuestionResult, Report } from './result.ts'
@@ -38,6 +38,7 @@ export function reportHtml(report: Report, grown: readonly Regression[] = []): s
 ${machineLines(report).map((line) => `<p class="faint">${escapeHtml(line)}</p>`).join('\n')}
 <p>${summary.join('; ')}.</p>
 ${grown.map((regression) => `<p class="missed">Regression: ${escapeHtml(regressionText(regression))}</p>`).join('\n')}
+${besideEarlier(report).map((beside) => `<p class="${beside.dearer ? 'missed' : 'met'}">${escapeHtml(besideText(beside))}</p>`).join('\n')}
 <p class="faint">Figures are medians over the rounds, with the least and the greatest. Ratios are formed in each round.</p>
 ${report.questions.map(section).join('\n')}
 </html>

@@ -1,6 +1,6 @@
 /** A report as text for a terminal: a table per question, then what was held against it. */
-import { goalText, headText, measuredText, regressionText, spreadText, verdictWord } from './figures-text.ts'
-import { figureValues, verdicts } from './judge.ts'
+import { besideText, goalText, headText, measuredText, regressionText, spreadText, verdictWord } from './figures-text.ts'
+import { besideEarlier, figureValues, verdicts } from './judge.ts'
 import type { Regression } from './judge.ts'
 import type { QuestionResult, Report } from './result.ts'
 import { spread } from './statistics.ts'
@@ -44,7 +44,9 @@ export function verdictText(report: Report, grown: readonly Regression[]): strin
       return [verdict.goal.kind, verdictWord(verdict), verdict.question, text, measuredText(verdict), verdict.goal.text ?? '']
     })
     .sort(([, one = ''], [, other = '']) => rank(one) - rank(other))
-  const lines = table([['', '', '', '', 'measured', ''], ...rows])
+  const earlier = besideEarlier(report)
+  // Beside an earlier state nobody else is measured.
+  const lines = earlier.length > 0 ? earlier.map((beside) => `${beside.dearer ? 'REGRESSION ' : ''}${besideText(beside)}`) : table([['', '', '', '', 'measured', ''], ...rows])
   return [...lines, ...grown.map((regression) => `REGRESSION ${regressionText(regression)}`)].join('\n')
 }
 

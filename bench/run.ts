@@ -4,23 +4,23 @@
  * (with --check) a must falls short, 2 wrong usage.
  */
 import { fork } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Presets, SingleBar } from 'cli-progress'
 import { Command, InvalidArgumentError } from 'commander'
 import { loadQuestion, QUESTIONS } from './ask.ts'
 import type { Asked, Told } from './ask.ts'
 import { withMeasured } from './document.ts'
-import { regressions, verdicts } from './judge.ts'
+import { besideEarlier, regressions, verdicts } from './judge.ts'
 import { machine } from './machine.ts'
 import type { Question } from './question.ts'
 import { reportHtml } from './report-html.ts'
 import { reportText, verdictText } from './report-text.ts'
 import type { QuestionResult, Report } from './result.ts'
 
-const ROUNDS = 6
+const ROUNDS = 5
 const QUICK_ROUNDS = 2
 
 interface Options {
@@ -33,6 +33,7 @@ interface Options {
   readonly json: string
   readonly html: string
   readonly baseline?: string
+  readonly against?: string
   readonly from?: string
   readonly document?: string
   readonly seedRegression?: number
@@ -51,6 +52,7 @@ const command = new Command('npm run bench --')
   .option('--no-peers', 'leave other proxies out: the proxy and its floor alone')
   .option('--check', 'hold the figures against musts and goals; exit 1 when a must falls short')
   .option('--baseline <file>', 'with --check: a report of this machine whose ratios must not have grown')
+  .option('--against <directory>', 'measure nobody but an earlier checkout of the project, in the same rounds; with --check: it must not have been cheaper')
   .option('--json <file>', 'where the figures go', 'bench-report/report.json')
   .option('--html <file>', 'where the page goes', 'bench-report/report.html')
   .option('--from <file>', 'measure nothing: take the figures of an earlier run')
@@ -69,7 +71,13 @@ async function run(asked: readonly string[], options: Options): Promise<number> 
     names.filter((name) => asked.length === 0 || asked.some((part) => name.startsWith(part))).map(async (name) => ({ name, question: await loadQuestion(name) })),
   )
   const quick = options.quick === true
-  const left = chosen.filter(({ question }) => asked.length > 0 || !quick || question.takes.quick > 0)
+  if (options.against !== undefined && !existsSync(join(options.against, 'src', 'main.ts'))) {
+    command.error(`error: ${options.against}: no checkout of the project (src/main.ts)`, { exitCode: 2 })
+  }
+  const left = chosen
+    .filter(({ question }) => asked.length > 0 || !quick || question.takes.quick > 0)
+    .filter(({ question }) => options.against === undefined || question.against === true)
+  if (left.length === 0) command.error('error: none of these questions can be asked beside an earlier checkout', { exitCode: 2 })
   if (options.list === true) {
     for (const { name, question } of chosen) process.stdout.write(`${name.padEnd(24)} ${question.title}\n`)
     return 0
@@ -85,7 +93,7 @@ async function run(asked: readonly string[], options: Options): Promise<number> 
   if (options.check === true) {
     process.stdout.write(`${verdictText(report, grown)}\n`)
     const short = verdicts(report).some(({ goal, met }) => goal.kind === 'must' && met === false)
-    if (short || grown.length > 0) status = 1
+    if (short || grown.length > 0 || besideEarlier(report).some(({ dearer }) => dearer)) status = 1
   }
   return status
 }
@@ -95,6 +103,7 @@ async function measure(chosen: readonly { name: string; question: Question }[], 
   const seeded = options.seedRegression ?? 0
   const regression = `${pathToFileURL(join(import.meta.dirname, 'regression.ts')).href}?microseconds=${seeded}`
   const proxyArguments = seeded === 0 ? [] : ['--import', regression]
+  const against = options.against === undefined ? undefined : resolve(options.against)
   const rounds = options.rounds ?? (quick ? QUICK_ROUNDS : ROUNDS)
   const facts = machine()
   const started = performance.now()
@@ -103,7 +112,7 @@ async function measure(chosen: readonly { name: string; question: Question }[], 
   const questions: QuestionResult[] = []
   for (const { name, question } of chosen) {
     progress.question(name, seconds(question))
-    questions.push(await ask({ name, quick, peers: options.peers, rounds, proxyArguments }, question, (words) => progress.doing(words)))
+    questions.push(await ask({ name, quick, peers: options.peers, against, rounds, proxyArguments }, question, (words) => progress.doing(words)))
   }
   progress.end()
   return { made: new Date().toISOString(), quick, seconds: (performance.now() - started) / 1_000, seededRegression: seeded, machine: facts, questions }

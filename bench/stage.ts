@@ -74,10 +74,14 @@ export class Stage {
     }
   }
 
-  /** Several at once, in the given order; those that are missing are left out. */
+  /** Several at once, in the given order; those that are missing are left out. Beside an earlier state of the project there is nobody else. */
   async startAll(kinds: readonly ProxyKind[]): Promise<Proxy[]> {
     this.#bench.doing('starting')
-    const wanted = this.#bench.peers ? kinds : kinds.filter(({ peer }) => peer !== true)
+    const { against, peers } = this.#bench
+    const wanted =
+      against === undefined
+        ? kinds.filter(({ peer }) => peers || peer !== true)
+        : kinds.flatMap((kind) => (kind.earlier === undefined ? [] : [kind, kind.earlier(against)]))
     const proxies = await Promise.all(wanted.map((kind) => this.start(kind)))
     return proxies.filter((proxy) => proxy !== undefined)
   }

@@ -7,8 +7,8 @@ import type { Bench } from './question.ts'
 import type { Measured } from './stage.ts'
 
 /** Sessions through each worker after which little is compiled any more, in the floor as in the proxy. */
-export const COMPILED_AFTER = 15_000
-const LONGEST_MS = 10_000
+export const COMPILED_AFTER = 20_000
+const LONGEST_MS = 16_000
 const QUICK_LONGEST_MS = 2_000
 /** Cheaper than the best so far by less than this is no progress. */
 const PROGRESS = 0.96

@@ -8,6 +8,7 @@ const question: Question = {
   figures: BULK_FIGURES,
   goals: bulkGoals(),
   takes: { full: 30, quick: 6 },
+  against: true,
   run: (bench) => compareBulk(bench, 'plain'),
 }
 

@@ -8,6 +8,7 @@ const question: Question = {
   figures: BULK_FIGURES,
   goals: bulkGoals(1.35),
   takes: { full: 40, quick: 0 },
+  against: true,
   run: (bench) => compareBulk(bench, 'both'),
 }
 

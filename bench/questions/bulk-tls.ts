@@ -8,6 +8,7 @@ const question: Question = {
   figures: BULK_FIGURES,
   goals: bulkGoals(),
   takes: { full: 40, quick: 6 },
+  against: true,
   run: (bench) => compareBulk(bench, 'client'),
 }
 

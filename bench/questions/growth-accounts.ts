@@ -19,7 +19,7 @@ async function run(bench: Bench): Promise<void> {
     const proxy = await stage.launch(signalbox('kernel', name), { accounts })
     await new Promise((resolve) => setTimeout(resolve, SETTLE_MS))
     const memory = treePss([proxy.pid]) / 1_024
-    const logins = loginSubject(bench, stage, proxy, { concurrency: CONCURRENCY, resume: false, warmth: 0 })
+    const logins = loginSubject(bench, stage, proxy, { concurrency: CONCURRENCY, resume: false, warmth: 0, ms: bench.roundMs })
     await logins.warm?.()
     for (let round = 0; round < Math.min(ROUNDS, bench.rounds); round++) {
       bench.doing(`round ${round + 1}: ${name}`)

@@ -17,7 +17,7 @@ async function run(bench: Bench): Promise<void> {
       const name = `${workers} ${workers === 1 ? 'worker' : 'workers'}, ${distribution}`
       bench.doing(`starting ${name}`)
       const proxy = await stage.launch(signalbox(distribution, name), { workers })
-      const logins = loginSubject(bench, stage, proxy, { concurrency: CONCURRENCY, resume: false, warmth: 0 })
+      const logins = loginSubject(bench, stage, proxy, { concurrency: CONCURRENCY, resume: false, warmth: 0, ms: bench.roundMs })
       subjects.push({ ...logins, round: async (round) => ({ ...(await logins.round(round)), memory: treePss([proxy.pid]) / 1_024 }) })
     }
   }

@@ -13,6 +13,7 @@ const question: Question = {
     { kind: 'goal', subject: 'Signalbox, kernel', figure: 'cpu', of: 'HAProxy', most: 1.1 },
   ],
   takes: { full: 110, quick: 25 },
+  against: true,
   run: (bench) => compareLogins(bench, { legs: 'both', concurrency: 64 }),
 }
 

@@ -9,6 +9,7 @@ const question: Question = {
   figures: { ...LOGIN_FIGURES, resumed: { label: 'handshakes resumed', unit: '%', better: 'more' } },
   goals: loginGoals({ kernel: 1.6 }),
   takes: { full: 66, quick: 0 },
+  against: true,
   run: (bench) => compareLogins(bench, { legs: 'client', concurrency: 64, resume: true }),
 }
 

@@ -15,6 +15,7 @@ const question: Question = {
     { kind: 'goal', subject: 'Signalbox, primary', figure: 'cpu', of: 'Dovecot', most: 1 },
   ],
   takes: { full: 110, quick: 25 },
+  against: true,
   run: (bench) => compareLogins(bench, { legs: 'client', concurrency: 256 }),
 }
 

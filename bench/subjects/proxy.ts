@@ -49,6 +49,8 @@ export interface ProxyKind {
   readonly name: string
   /** Somebody else's: when it does not start, that is noted. */
   readonly peer?: boolean
+  /** The same, started from a checkout of an earlier state of the project. */
+  readonly earlier?: (checkout: string) => ProxyKind
   /** @throws Unavailable */
   start(options: ProxyOptions): Promise<Proxy>
 }

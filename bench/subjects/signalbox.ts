@@ -8,10 +8,11 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { stringify } from 'smol-toml'
 import { freePort } from '../../test/support/ports.ts'
+import { earlierName } from '../question.ts'
 import { launch } from './proxy.ts'
 import type { ProxyKind, ProxyOptions } from './proxy.ts'
 
-const MAIN = join(import.meta.dirname, '..', '..', 'src', 'main.ts')
+const OURS = join(import.meta.dirname, '..', '..')
 const CONNECTIONS = 40_000
 const LINES_AT_ONCE = 100_000
 /** What would overrule the configuration. */
@@ -19,8 +20,22 @@ const OVERRIDES = ['PROXY_CONFIG', 'PROXY_ADMIN_TOKEN', 'SIGNALBOX_CLUSTER_SECRE
 
 export type Distribution = 'kernel' | 'primary'
 
+interface Variant {
+  readonly distribution: Distribution
+  readonly name: string
+  readonly more: Readonly<Record<string, object>>
+  /** An earlier state of the project, in place of this one. */
+  readonly checkout?: string
+}
+
 /** @param more Further tables, by path of the document's first level, in place of those written here. */
 export function signalbox(distribution: Distribution, name = `Signalbox, ${distribution}`, more: Readonly<Record<string, object>> = {}): ProxyKind {
+  const ours: Variant = { distribution, name, more }
+  return { ...kindOf(ours), earlier: (checkout) => kindOf({ ...ours, name: earlierName(name), checkout }) }
+}
+
+function kindOf({ distribution, name, more, checkout }: Variant): ProxyKind {
+  const main = join(checkout ?? OURS, 'src', 'main.ts')
   return {
     name,
     async start(options) {
@@ -31,7 +46,9 @@ export function signalbox(distribution: Distribution, name = `Signalbox, ${distr
       const document = { ...(await settings(options, distribution, mappings)), ...more }
       await writeFile(config, stringify(document), { mode: 0o600 })
       const env = Object.fromEntries(Object.entries(process.env).filter(([variable]) => !OVERRIDES.includes(variable)))
-      return launch({ name, peer: false, program: process.execPath, args: [...proxyArguments, MAIN, 'serve', config], port, plainPort, directory, env })
+      // What is added on purpose is for what is judged.
+      const added = checkout === undefined ? proxyArguments : []
+      return launch({ name, peer: false, program: process.execPath, args: [...added, main, 'serve', config], port, plainPort, directory, env })
     },
   }
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { judge, regressions } from '../../bench/judge.ts'
+import { besideEarlier, judge, regressions } from '../../bench/judge.ts'
 import type { Goal } from '../../bench/question.ts'
 import { questionOf, reportOf } from './rounds.ts'
 
@@ -49,6 +49,18 @@ test('the more rounds, the smaller the loss that is seen', () => {
   assert.equal(regressions(run(580, 7), run(560, 7)).length, 0)
   assert.equal(regressions(run(580, 42), run(560, 42)).length, 1)
   assert.equal(regressions(run(565, 42), run(560, 42)).length, 0)
+})
+
+test('beside an earlier state: what costs more, round by round and beyond chance, is a regression', () => {
+  // Rounds that differ by a fifth, as on a machine that others share.
+  const noisy = (median: number, count: number): number[] => Array.from({ length: count }, (_, index) => median * (0.8 + ((index * 37) % 41) / 100))
+  const beside = (now: number, before: number, count: number) =>
+    besideEarlier(reportOf(questionOf({ 'Signalbox, kernel': noisy(now, count), 'Signalbox, kernel, before': Array.from({ length: count }, () => before) })))
+  assert.deepEqual(beside(420, 400, 400).map(({ dearer }) => dearer), [true])
+  assert.deepEqual(beside(420, 400, 10).map(({ dearer }) => dearer), [false])
+  assert.deepEqual(beside(404, 400, 400).map(({ dearer }) => dearer), [false])
+  assert.deepEqual(beside(380, 400, 400).map(({ dearer }) => dearer), [false])
+  assert.deepEqual(besideEarlier(reportOf(questionOf({ floor: [1], Signalbox: [9] }, [MUST]))), [])
 })
 
 test('what rounds differ by is no regression', () => {

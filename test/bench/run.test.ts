@@ -70,6 +70,33 @@ test('--check fails when a must falls short, and when a ratio has grown since th
   assert.match(await readFile(join(directory.path, 'report.html'), 'utf8'), /<svg/)
 })
 
+test('--check fails when an earlier state of the project was cheaper in the same rounds, and says by how much', async () => {
+  await using directory = await makeTemporary('bench')
+  const beside = async (now: number): Promise<Ran> => {
+    const report = join(directory.path, 'report.json')
+    const rounds = (cpu: number): number[] => Array.from({ length: 100 }, (_, index) => cpu + (index % 10))
+    await writeFile(report, JSON.stringify(reportOf(questionOf({ Signalbox: rounds(now), 'Signalbox, before': rounds(400) }, [MUST]))))
+    return bench('--from', report, '--check', '--html', join(directory.path, 'report.html'))
+  }
+  const dearer = await beside(420)
+  assert.equal(dearer.status, 1)
+  assert.match(dearer.output, /REGRESSION login-plain: cpu of Signalbox is 1\.05 \(.*\) × Signalbox, before/)
+  assert.match(await readFile(join(directory.path, 'report.html'), 'utf8'), /class="missed">login-plain: cpu of Signalbox is 1\.05/)
+  const same = await beside(401)
+  assert.equal(same.status, 0)
+  assert.match(same.output, /^login-plain: cpu of Signalbox is 1\.00 /m)
+})
+
+test('--against wants a checkout, and questions that can be asked of one', async () => {
+  await using directory = await makeTemporary('bench')
+  const nowhere = await bench('login', '--against', directory.path)
+  assert.equal(nowhere.status, 2)
+  assert.match(nowhere.output, /no checkout of the project/)
+  const other = await bench('resolve', '--against', ROOT)
+  assert.equal(other.status, 2)
+  assert.match(other.output, /none of these questions can be asked beside an earlier checkout/)
+})
+
 test('--document writes the figures into a page', async () => {
   await using directory = await makeTemporary('bench')
   const [report, page] = [join(directory.path, 'report.json'), join(directory.path, 'page.md')]
