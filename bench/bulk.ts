@@ -11,7 +11,7 @@ import type { Legs, Proxy, ProxyKind } from './subjects/proxy.ts'
 import { signalbox } from './subjects/signalbox.ts'
 
 const SESSIONS = 4
-const BYTES = 240e6
+const BYTES = 160e6
 const QUICK_BYTES = 80e6
 const WARM_BYTES = 40e6
 

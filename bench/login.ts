@@ -3,7 +3,7 @@
  * in flight, for a while) and its figures.
  */
 import { besideFloor } from './beside-floor.ts'
-import type { Bench, FigureKind, Goal, Subject } from './question.ts'
+import type { Bench, CompareOptions, FigureKind, Goal, Subject } from './question.ts'
 import { costFigures, speedFigures } from './round-figures.ts'
 import { Stage } from './stage.ts'
 import { dovecot } from './subjects/dovecot.ts'
@@ -46,7 +46,7 @@ const KINDS: readonly ProxyKind[] = [
   haproxy,
 ]
 
-/** A round of logins is parted: many short ones tell more than few long ones on a machine whose speed changes by the second. */
+/** A round is parted: many short ones tell more than few long ones on a machine whose speed changes by the second. */
 const PARTS = 2
 
 export interface LoginOptions {
@@ -57,14 +57,17 @@ export interface LoginOptions {
 
 export async function compareLogins(bench: Bench, { legs, concurrency, resume = false }: LoginOptions): Promise<void> {
   const stage = await Stage.open(bench, { legs })
-  const short = { rounds: bench.rounds * PARTS }
-  const load = { concurrency, resume, warmth: COMPILED_AFTER * bench.cores, ms: bench.roundMs / PARTS }
-  const compare = async (kinds: readonly ProxyKind[], more: readonly Subject[]): Promise<void> => {
+  // A short round of TLS sessions would mostly be those that were still under way at its end.
+  const parts = legs === 'plain' ? PARTS : 1
+  const rounds = bench.rounds * parts
+  const load = { concurrency, resume, warmth: COMPILED_AFTER * bench.cores, ms: bench.roundMs / parts }
+  const compare = async (kinds: readonly ProxyKind[], more: readonly Subject[], options: CompareOptions): Promise<void> => {
     const proxies = await stage.startAll(kinds.filter((kind) => !isLeftOut(kind, { quick: bench.quick, legs, resume })))
-    await bench.compare([...proxies.map((proxy) => loginSubject(bench, stage, proxy, load)), ...more], short)
+    await bench.compare([...proxies.map((proxy) => loginSubject(bench, stage, proxy, load)), ...more], options)
   }
-  await compare(KINDS, bench.against === undefined ? [straight(stage, load)] : [])
-  await compare([perdition], [])
+  await compare(KINDS, bench.against === undefined ? [straight(stage, load)] : [], { rounds })
+  // Nobody is held against it.
+  await compare([perdition], [], { rounds: Math.min(2, bench.rounds) })
 }
 
 /**

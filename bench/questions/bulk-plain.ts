@@ -7,7 +7,7 @@ const question: Question = {
   method: BULK_METHOD,
   figures: BULK_FIGURES,
   goals: bulkGoals(),
-  takes: { full: 30, quick: 6 },
+  takes: { full: 20, quick: 6 },
   against: true,
   run: (bench) => compareBulk(bench, 'plain'),
 }

@@ -7,7 +7,7 @@ const question: Question = {
   method: BULK_METHOD,
   figures: BULK_FIGURES,
   goals: bulkGoals(),
-  takes: { full: 40, quick: 6 },
+  takes: { full: 32, quick: 6 },
   against: true,
   run: (bench) => compareBulk(bench, 'client'),
 }

@@ -12,7 +12,7 @@ const question: Question = {
     { kind: 'goal', subject: 'Signalbox, kernel', figure: 'cpu', of: 'Dovecot', most: 0.8 },
     { kind: 'goal', subject: 'Signalbox, kernel', figure: 'cpu', of: 'HAProxy', most: 1.1 },
   ],
-  takes: { full: 110, quick: 25 },
+  takes: { full: 120, quick: 25 },
   against: true,
   run: (bench) => compareLogins(bench, { legs: 'both', concurrency: 64 }),
 }
