@@ -27,10 +27,8 @@ export interface Regression {
   readonly now: Spread
 }
 
-/** How much a ratio may grow before it is called a regression, times the root of the rounds: 6.5% with six, 2.5% with forty-one. */
-const TOLERANCE = 0.16
-/** And by so much two processes of the same program may differ, however long one looks. */
-const LEAST_TOLERANCE = 0.02
+/** How much a ratio may grow before it is called a regression: two starts of the same program differ for minutes, however many rounds there are (seen: 5%). */
+const TOLERANCE = 1.06
 /**
  * A median's standard error is 0.93 of the distance between the quartiles over the root of the rounds (of what is spread as noise is);
  * what is 1.96 of it away is no chance, 19 times in 20.
@@ -54,9 +52,8 @@ export function judge(question: QuestionResult, goal: Goal): Verdict {
 }
 
 /**
- * Ratios to the floor (or whatever a must names) that are worse than the baseline's by more than rounds differ on a quiet
- * machine, and clearly so for those that were measured: by more than what is unsure of both medians. The more rounds, the
- * smaller the loss that is seen.
+ * Ratios to the floor (or whatever a must names) that are worse than the baseline's by more than two starts of one program
+ * differ, and by more than what is unsure of both medians: of that there is less with more rounds.
  */
 export function regressions(report: Report, baseline: Report): Regression[] {
   return report.questions.flatMap((question) => {
@@ -94,11 +91,9 @@ export function besideEarlier(report: Report): Beside[] {
 
 function isWorse(goal: Goal, before: readonly number[], now: readonly number[]): boolean {
   const [then, today] = [spread(before), spread(now)]
-  const rounds = before.length === 1 ? now.length : Math.min(before.length, now.length)
-  const tolerance = 1 + Math.max(LEAST_TOLERANCE, TOLERANCE / Math.sqrt(rounds))
   const unsure = Math.hypot(uncertainty(then), uncertainty(today))
-  if (goal.most !== undefined) return today.median > then.median * tolerance && today.median - then.median > unsure
-  return today.median < then.median / tolerance && then.median - today.median > unsure
+  if (goal.most !== undefined) return today.median > then.median * TOLERANCE && today.median - then.median > unsure
+  return today.median < then.median / TOLERANCE && then.median - today.median > unsure
 }
 
 function uncertainty({ lowerQuartile, upperQuartile, rounds }: Spread): number {

@@ -71,9 +71,6 @@ async function run(asked: readonly string[], options: Options): Promise<number> 
     names.filter((name) => asked.length === 0 || asked.some((part) => name.startsWith(part))).map(async (name) => ({ name, question: await loadQuestion(name) })),
   )
   const quick = options.quick === true
-  if (options.against !== undefined && !existsSync(join(options.against, 'src', 'main.ts'))) {
-    command.error(`error: ${options.against}: no checkout of the project (src/main.ts)`, { exitCode: 2 })
-  }
   const left = chosen
     .filter(({ question }) => asked.length > 0 || !quick || question.takes.quick > 0)
     .filter(({ question }) => options.against === undefined || question.against === true)
@@ -81,6 +78,9 @@ async function run(asked: readonly string[], options: Options): Promise<number> 
   if (options.list === true) {
     for (const { name, question } of chosen) process.stdout.write(`${name.padEnd(24)} ${question.title}\n`)
     return 0
+  }
+  if (options.against !== undefined && !existsSync(join(options.against, 'src', 'main.ts'))) {
+    command.error(`error: ${options.against}: no checkout of the project (src/main.ts)`, { exitCode: 2 })
   }
   const report = options.from === undefined ? await measure(left, options) : await readReport(options.from)
   const grown = options.baseline === undefined ? [] : regressions(report, await readReport(options.baseline))

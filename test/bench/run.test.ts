@@ -78,10 +78,10 @@ test('--check fails when an earlier state of the project was cheaper in the same
     await writeFile(report, JSON.stringify(reportOf(questionOf({ Signalbox: rounds(now), 'Signalbox, before': rounds(400) }, [MUST]))))
     return bench('--from', report, '--check', '--html', join(directory.path, 'report.html'))
   }
-  const dearer = await beside(420)
+  const dearer = await beside(440)
   assert.equal(dearer.status, 1)
-  assert.match(dearer.output, /REGRESSION login-plain: cpu of Signalbox is 1\.05 \(.*\) × Signalbox, before/)
-  assert.match(await readFile(join(directory.path, 'report.html'), 'utf8'), /class="missed">login-plain: cpu of Signalbox is 1\.05/)
+  assert.match(dearer.output, /REGRESSION login-plain: cpu of Signalbox is 1\.10 \(.*\) × Signalbox, before/)
+  assert.match(await readFile(join(directory.path, 'report.html'), 'utf8'), /class="missed">login-plain: cpu of Signalbox is 1\.10/)
   const same = await beside(401)
   assert.equal(same.status, 0)
   assert.match(same.output, /^login-plain: cpu of Signalbox is 1\.00 /m)
