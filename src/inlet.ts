@@ -64,19 +64,25 @@ class Inlet implements Reading {
   }
 
   flow(): void {
-    if (!this.#holds || this.#flows) return
-    if (this.#held === undefined && !this.#ended) {
+    const { socket } = this
+    if (!this.#holds || (this.#held === undefined && !this.#ended)) {
       this.#holds = false
+      if (socket?.isPaused() === true) socket.resume()
       return
     }
+    if (this.#flows) return
     // Not from within the call that asks for it: its owner may not be ready yet.
     this.#flows = true
     process.nextTick(() => this.#release())
   }
 
-  keepsEnd(): boolean {
+  takeEnd(): boolean {
     if (this.#holds) this.#ended = true
-    return this.#holds
+    return !this.#holds
+  }
+
+  get keepsEnd(): boolean {
+    return this.#ended
   }
 
   #keep(socket: Socket, chunk: Buffer): void {
@@ -99,7 +105,10 @@ class Inlet implements Reading {
     while (held.length > 0 && !this.#holds && !socket.destroyed) deliver(socket, held.shift() ?? NOTHING)
     // Who hears a piece may hold the next.
     if (this.#holds) for (const chunk of held) this.#keep(socket, chunk)
-    else if (this.#ended && !socket.destroyed) deliverEnd(socket)
+    else if (this.#ended && !socket.destroyed) {
+      this.#ended = false
+      deliverEnd(socket)
+    }
   }
 
   #lend(socket: Socket, room: Buffer, length: number): void {
@@ -123,7 +132,8 @@ function roomy(): Buffer {
   return spare.pop() ?? fresh()
 }
 
-function copied(room: Buffer, length: number, into: Buffer = Buffer.allocUnsafe(length)): Buffer {
+/** Not into Node's pool: a few bytes that wait for a slow reader would keep 64 KB of it each. */
+function copied(room: Buffer, length: number, into: Buffer = Buffer.allocUnsafeSlow(length)): Buffer {
   room.copy(into, 0, 0, length)
   return into
 }

@@ -156,7 +156,7 @@ export const HOLD_MS = 120_000
 export const LAST_WORDS_MS = 5_000
 /**
  * The mark at which a socket takes in no more (Node's own). The last piece may cross it by as much again, on the side that
- * reads and on the side that writes: a slow reader holds less than four times this.
+ * reads and on the side that writes: a slow reader holds less than four times this. (What src/inlet.ts reads: a READ_ROOM and what was below the mark.)
  */
 export const BRIDGE_BUFFER = 65_536
 /** Bytes that are read at once from a backend without TLS. */

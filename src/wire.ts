@@ -28,8 +28,10 @@ export interface WireOwner {
 export interface Reading {
   hold(): void
   flow(): void
-  /** The socket has ended. True: it is held, and the end will be told when it flows. */
-  keepsEnd(): boolean
+  /** The socket has ended. False: it is held, and the end will be told when it flows. */
+  takeEnd(): boolean
+  /** The socket has ended, and nobody was told yet. */
+  readonly keepsEnd: boolean
 }
 
 const OWNER = Symbol('owner')
@@ -103,7 +105,7 @@ export function flow(socket: Socket): void {
 
 /** Its owner of before has heard the end, or nobody ever will: it doesn't wait for the next one. */
 export function hasEnded(socket: Socket): boolean {
-  return socket.readableEnded && (socket as Wired)[READING] === undefined
+  return socket.readableEnded && (socket as Wired)[READING]?.keepsEnd !== true
 }
 
 /** Bytes that are the owner's from here on. */
@@ -136,7 +138,7 @@ function onData(this: Wired, chunk: Buffer): void {
 }
 
 function onEnd(this: Wired): void {
-  if (this[READING]?.keepsEnd() !== true) this[OWNER]?.onEnd()
+  if (this[READING]?.takeEnd() !== false) this[OWNER]?.onEnd()
 }
 
 function onError(this: Wired, error: Error): void {

@@ -12,7 +12,7 @@ import { connectThrough } from '../src/inlet.ts'
 import { BRIDGE_BUFFER, READ_ROOM, SPARE_ROOMS } from '../src/limits.ts'
 import { bridge } from '../src/session/bridge.ts'
 import type { BridgeResult } from '../src/session/bridge.ts'
-import { disown, flow, own } from '../src/wire.ts'
+import { disown, flow, hasEnded, own } from '../src/wire.ts'
 import type { WireOwner } from '../src/wire.ts'
 import { eventually } from './support/settled.ts'
 import { socketPair } from './support/socket-pair.ts'
@@ -216,6 +216,73 @@ test('held, nothing is heard: what comes meanwhile is the next owner’s, with t
   far.destroy()
 })
 
+test('an end is told once: to whoever hears it, or to the next owner by hasEnded', async () => {
+  const { near, far } = await opened()
+  const told: string[] = []
+  const owner = (name: string): WireOwner => ({ onData() {}, onError() {}, onClose() {}, onEnd: () => told.push(name) })
+  own(near, owner('first'))
+  disown(near)
+  far.end()
+  await eventually(() => near.readableEnded, 'the end')
+  assert.equal(hasEnded(near), false, 'nobody has heard it')
+  own(near, owner('second'))
+  flow(near)
+  await eventually(() => told.length > 0, 'it is told')
+  disown(near)
+  assert.equal(hasEnded(near), true, 'that was all')
+  own(near, owner('third'))
+  flow(near)
+  for (let turns = 0; turns < 3; turns++) await turn()
+  assert.deepEqual(told, ['second'])
+  near.destroy()
+  far.destroy()
+})
+
+test('a socket that its owner has paused flows again for the next', async () => {
+  const { near, far } = await opened()
+  const first = new Reader(near)
+  flow(near)
+  near.pause()
+  disown(near)
+  const second = new Reader(near)
+  flow(near)
+  far.write('hello')
+  await eventually(() => second.length === 5, 'it is read')
+  assert.equal(first.length, 0)
+  near.destroy()
+  far.destroy()
+})
+
+test('few bytes that wait for a slow reader take little memory, whatever else is read meanwhile', async () => {
+  const [slow, quick] = [await opened(), await opened()]
+  const waiting = new Reader(slow.near)
+  let read = 0
+  own(quick.near, { onData: ({ length }) => (read += length), onEnd() {}, onError() {}, onClose() {} })
+  for (const { near } of [slow, quick]) flow(near)
+  collect()
+  const before = process.memoryUsage().arrayBuffers
+  for (let piece = 1; piece <= 200; piece++) {
+    slow.far.write('250 OK\r\n')
+    await eventually(() => waiting.length === 8 * piece, 'it has come')
+    // As much as Node's pool holds, or more.
+    for (let more = 0; more < 3; more++) {
+      const until = read + 24_000
+      quick.far.write(Buffer.alloc(24_000))
+      await eventually(() => read === until, 'the other is read')
+    }
+  }
+  for (let turns = 0; turns < 20; turns++) {
+    await turn()
+    collect()
+  }
+  const grown = process.memoryUsage().arrayBuffers - before
+  assert.ok(grown < 2_000_000, `${grown} bytes for ${waiting.length}`)
+  for (const { near, far } of [slow, quick]) {
+    near.destroy()
+    far.destroy()
+  }
+})
+
 /** Each word is a read of its own, and then the end. */
 async function sendApart(near: Socket, far: Socket, words: readonly string[]): Promise<void> {
   for (const word of words) {
@@ -319,6 +386,30 @@ test('that a held socket breaks is heard at once', async () => {
   own(near, { onData() {}, onEnd() {}, onClose() {}, onError: () => (broken = true) })
   far.resetAndDestroy()
   await eventually(() => broken, 'it is told')
+})
+
+test('both sides have said their last words before the bridge: it passes them on, and both ends', async () => {
+  for (const words of ['* BYE\r\n', '']) {
+    const [client, { near, far }] = await Promise.all([socketPair(), opened()])
+    const nobody: WireOwner = { onData() {}, onEnd() {}, onError() {}, onClose() {} }
+    own(client.near, nobody)
+    client.near.resume()
+    client.far.socket.end()
+    await eventually(() => client.near.readableEnded, 'the client has ended')
+    disown(client.near)
+    own(near, nobody)
+    disown(near)
+    if (words !== '') far.write(words)
+    far.end()
+    await eventually(() => near.readableEnded, 'the backend has ended')
+    const results: BridgeResult[] = []
+    bridge({ client: client.near, backend: near, idle: 600_000, done: (result) => results.push(result) })
+    far.resume()
+    await eventually(() => client.far.ended && results.length > 0, `${JSON.stringify(words)}: both ends are told`)
+    assert.equal(client.far.received, words)
+    assert.equal(results[0]?.bytesOut, words.length)
+    far.destroy()
+  }
 })
 
 test('a bridge carries 40 MB to a client that stops and goes, as they are', async () => {

@@ -107,15 +107,20 @@ class Standing implements Bridge {
     const { client, backend, idle, done } = this.#options
     this.#open--
     if (this.#open === 0) return done({ reason: this.#reason ?? 'ended', bytesIn: this.bytesIn, bytesOut: this.bytesOut })
-    const [socket, other, towards] = side === 'client' ? [client, backend, this.#outward] : [backend, client, this.#inward]
+    const [socket, other, from, towards] = side === 'client' ? [client, backend, this.#inward, this.#outward] : [backend, client, this.#outward, this.#inward]
     // A side that is through in good order has said all it had to say; the other may still be on its way to take it.
-    if (socket.readableEnded && (socket.writableFinished || towards.through)) other.setTimeout(idle)
+    if (from.ended && (socket.writableFinished || towards.through)) other.setTimeout(idle)
     else this.#destroy()
   }
 
   idled(): void {
     this.because('idle')
     this.#destroy()
+  }
+
+  /** Whether the side has told its end: that its socket has read it is not enough while it is held. */
+  hasTold(side: Side): boolean {
+    return (side === 'client' ? this.#inward : this.#outward).ended
   }
 
   /** What was held back because `side` was too slow may go on. */
@@ -141,6 +146,8 @@ class Half implements WireOwner {
   readonly #meter: Meter | undefined
   /** The other side is slower, for the moment. */
   #waits = false
+  /** Its end was heard. */
+  ended = false
   /** The socket that the data goes to was told all and closed. */
   through = false
 
@@ -192,9 +199,10 @@ class Half implements WireOwner {
 
   /** The half-close is passed on. Where the other half is over as well, closing says the same and costs a system call less. */
   onEnd(): void {
+    this.ended = true
     this.#bridge.because(this.#side)
     const to = this.#to
-    if (to.readableEnded && to.writableLength === 0 && !(to instanceof TLSSocket)) {
+    if (this.#bridge.hasTold(this.#side === 'client' ? 'backend' : 'client') && to.writableLength === 0 && !(to instanceof TLSSocket)) {
       this.through = true
       to.destroy()
     } else to.end()
