@@ -103,7 +103,14 @@ class Asking implements Bench {
   }
 
   async close(): Promise<void> {
-    for (const resource of this.resources.reverse()) await resource[Symbol.asyncDispose]()
+    for (const resource of this.resources.reverse()) {
+      try {
+        await resource[Symbol.asyncDispose]()
+      } catch (error) {
+        // The others have to end all the same, and what was measured counts.
+        this.note(`Not everything ended in good order: ${messageOf(error)}`)
+      }
+    }
   }
 }
 
@@ -128,6 +135,8 @@ async function ask(asked: Asked): Promise<QuestionResult> {
     process.exit(1)
   }
   process.once('disconnect', abandoned)
+  // From a terminal it comes to all processes at once.
+  process.once('SIGINT', abandoned)
   const started = performance.now()
   let failure: string | undefined
   try {

@@ -24,8 +24,8 @@ export const BULK_FIGURES: Readonly<Record<string, FigureKind>> = {
 
 export const BULK_METHOD = `${SESSIONS} sessions that log in and fetch ${BYTES / SESSIONS / 1e6} MB each; a GB is 10⁹ bytes. How connections are handed out plays no part, so one distribution is measured.`
 
-/** @param reached beside the floor, where that is not the aim */
-export function bulkGoals(reached?: number): readonly Goal[] {
+/** @param reached beside the floor */
+export function bulkGoals(reached: number): readonly Goal[] {
   return [...besideFloor('Signalbox', 'floor, kernel', reached), { kind: 'goal', subject: 'Signalbox', figure: 'cpu', of: 'HAProxy', most: 1 }]
 }
 

@@ -29,6 +29,8 @@ export interface Regression {
 
 /** How much a ratio may grow before it is called a regression: two starts of the same program differ for minutes, however many rounds there are (seen: 5%). */
 const TOLERANCE = 1.06
+/** Rounds below which no regression is told. */
+const FEWEST = 3
 /**
  * A median's standard error is 0.93 of the distance between the quartiles over the root of the rounds (of what is spread as noise is);
  * what is 1.96 of it away is no chance, 19 times in 20.
@@ -90,6 +92,8 @@ export function besideEarlier(report: Report): Beside[] {
 }
 
 function isWorse(goal: Goal, before: readonly number[], now: readonly number[]): boolean {
+  // Of so few nothing can be said.
+  if (now.length < FEWEST) return false
   const [then, today] = [spread(before), spread(now)]
   const unsure = Math.hypot(uncertainty(then), uncertainty(today))
   if (goal.most !== undefined) return today.median > then.median * TOLERANCE && today.median - then.median > unsure
@@ -102,15 +106,17 @@ function uncertainty({ lowerQuartile, upperQuartile, rounds }: Spread): number {
 
 /** The figure, or its ratio, round by round. */
 function goalValues(question: QuestionResult, { subject, figure, of }: Goal): number[] {
-  const values = figureValues(question, subject, figure)
-  return of === undefined ? values : ratios(values, figureValues(question, of, figure))
+  const values = everyRound(question, subject, figure)
+  return (of === undefined ? values : ratios(values, everyRound(question, of, figure))).filter(Number.isFinite)
 }
 
 /** A subject's figure round by round; rounds without it are left out. */
 export function figureValues(question: QuestionResult, subject: string, figure: string): number[] {
+  return everyRound(question, subject, figure).filter(Number.isFinite)
+}
+
+/** NaN where a round is without it: rounds are compared by their numbers. */
+function everyRound(question: QuestionResult, subject: string, figure: string): number[] {
   const rounds = question.subjects.find(({ name }) => name === subject)?.rounds ?? []
-  return rounds.flatMap((figures) => {
-    const value = figures[figure]
-    return value === undefined || !Number.isFinite(value) ? [] : [value]
-  })
+  return rounds.map((figures) => figures[figure] ?? Number.NaN)
 }

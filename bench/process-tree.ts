@@ -78,7 +78,8 @@ export class TreeSample {
     // What a child had used before the first look is in its parent's account once it was waited for: not again.
     for (const [pid, then] of before.#processes) if (!this.#processes.has(pid)) ticks -= then.stat.ticks + then.stat.childTicks
     const wall = (this.#at - before.#at) * 1e6
-    return { cpuSeconds: (ns + ticks * TICK_NS) / 1e9, cores: (ns + ticks * TICK_NS) / wall, wanted: (ns + waited) / wall }
+    const ran = ns + ticks * TICK_NS
+    return { cpuSeconds: ran / 1e9, cores: ran / wall, wanted: (ran + waited) / wall }
   }
 }
 
@@ -87,7 +88,7 @@ export interface TreeCost {
   readonly cpuSeconds: number
   /** Processor cores in use on average. */
   readonly cores: number
-  /** Cores that it would have used had nobody else wanted them: running, or waiting for a core. */
+  /** Cores that it would have used had nobody else wanted them: running, or waiting for a core (of what has ended: running alone). */
   readonly wanted: number
 }
 

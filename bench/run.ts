@@ -9,7 +9,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Presets, SingleBar } from 'cli-progress'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import { loadQuestion, QUESTIONS } from './ask.ts'
 import type { Asked, Told } from './ask.ts'
 import { withMeasured } from './document.ts'
@@ -22,6 +22,8 @@ import type { QuestionResult, Report } from './result.ts'
 
 const ROUNDS = 5
 const QUICK_ROUNDS = 2
+/** Beside an earlier state: with fewer, chance alone looks like a loss now and then. */
+const AGAINST_ROUNDS = 30
 
 interface Options {
   readonly quick?: true
@@ -48,20 +50,21 @@ const command = new Command('npm run bench --')
   .description('What the proxy costs, beside its floor and its peers, measured in the same rounds')
   .argument('[questions...]', 'questions, or the beginnings of their names (default: all)')
   .option('--quick', 'fewer and shorter rounds of the most important questions: three minutes, for a first look')
-  .option('--rounds <n>', `rounds per subject (default: ${ROUNDS}, quick: ${QUICK_ROUNDS})`, positive)
+  .option('--rounds <n>', `rounds per subject (default: ${ROUNDS}, quick: ${QUICK_ROUNDS}, with --against: ${AGAINST_ROUNDS})`, whole)
   .option('--no-peers', 'leave other proxies out: the proxy and its floor alone')
   .option('--check', 'hold the figures against musts and goals; exit 1 when a must falls short')
   .option('--baseline <file>', 'with --check: a report of this machine whose ratios must not have grown')
   .option('--against <directory>', 'measure nobody but an earlier checkout of the project, in the same rounds; with --check: it must not have been cheaper')
   .option('--json <file>', 'where the figures go', 'bench-report/report.json')
   .option('--html <file>', 'where the page goes', 'bench-report/report.html')
-  .option('--from <file>', 'measure nothing: take the figures of an earlier run')
+  .addOption(new Option('--from <file>', 'measure nothing: take the figures of an earlier run').conflicts(['quick', 'rounds', 'against', 'seedRegression']))
   .option('--document <file>', 'write the figures into a page, between its marks')
   .option('--seed-regression <µs>', 'burn so much processor time in the proxy per connection it dials', positive)
   .option('--list', 'say which questions there are')
   .action(async (asked: string[], options: Options) => {
     process.exitCode = await run(asked, options)
   })
+command.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2))
 await command.parseAsync()
 
 async function run(asked: readonly string[], options: Options): Promise<number> {
@@ -70,6 +73,7 @@ async function run(asked: readonly string[], options: Options): Promise<number> 
   const chosen = await Promise.all(
     names.filter((name) => asked.length === 0 || asked.some((part) => name.startsWith(part))).map(async (name) => ({ name, question: await loadQuestion(name) })),
   )
+  if (options.from !== undefined && asked.length > 0) command.error('error: --from takes all that was measured: no questions can be chosen', { exitCode: 2 })
   const quick = options.quick === true
   const left = chosen
     .filter(({ question }) => asked.length > 0 || !quick || question.takes.quick > 0)
@@ -82,8 +86,10 @@ async function run(asked: readonly string[], options: Options): Promise<number> 
   if (options.against !== undefined && !existsSync(join(options.against, 'src', 'main.ts'))) {
     command.error(`error: ${options.against}: no checkout of the project (src/main.ts)`, { exitCode: 2 })
   }
+  // Read first: a mistyped name must not cost twenty minutes.
+  const baseline = options.baseline === undefined ? undefined : await readReport(options.baseline)
   const report = options.from === undefined ? await measure(left, options) : await readReport(options.from)
-  const grown = options.baseline === undefined ? [] : regressions(report, await readReport(options.baseline))
+  const grown = baseline === undefined ? [] : regressions(report, baseline)
   process.stdout.write(`${reportText(report)}\n`)
   if (options.from === undefined) await write(options.json, `${JSON.stringify(report, undefined, 1)}\n`)
   await write(options.html, reportHtml(report, grown))
@@ -104,7 +110,7 @@ async function measure(chosen: readonly { name: string; question: Question }[], 
   const regression = `${pathToFileURL(join(import.meta.dirname, 'regression.ts')).href}?microseconds=${seeded}`
   const proxyArguments = seeded === 0 ? [] : ['--import', regression]
   const against = options.against === undefined ? undefined : resolve(options.against)
-  const rounds = options.rounds ?? (quick ? QUICK_ROUNDS : ROUNDS)
+  const rounds = options.rounds ?? (against !== undefined ? AGAINST_ROUNDS : quick ? QUICK_ROUNDS : ROUNDS)
   const facts = machine()
   const started = performance.now()
   const seconds = (question: Question): number => question.takes[quick ? 'quick' : 'full']
@@ -176,12 +182,22 @@ function createProgress(total: number): RunProgress {
 }
 
 async function readReport(path: string): Promise<Report> {
-  return JSON.parse(await readFile(path, 'utf8')) as Report
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as Report
+  } catch (error) {
+    return command.error(`error: ${path} is no report: ${error instanceof Error ? error.message : String(error)}`, { exitCode: 2 })
+  }
 }
 
 async function write(path: string, text: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
   await writeFile(path, text)
+}
+
+function whole(text: string): number {
+  const value = positive(text)
+  if (!Number.isInteger(value)) throw new InvalidArgumentError('a whole number is wanted')
+  return value
 }
 
 function positive(text: string): number {

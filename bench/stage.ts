@@ -127,12 +127,21 @@ export class Stage {
     const outcome = await this.crew.run(job)
     await new Promise((resolve) => setTimeout(resolve, SETTLE_MS))
     const cost = TreeSample.of([proxy.pid]).since(before)
-    const failures = Object.entries(outcome.failed)
-    const failed = failures.reduce((sum, [, count]) => sum + count, 0)
-    // Figures of a proxy that turns sessions away would flatter it.
-    if (failed > outcome.done / 1_000) {
-      throw new Error(`${failed} of ${failed + outcome.done} failed: ${failures.map(([what, count]) => `${what} ×${count}`).join(', ')}`)
-    }
+    check(outcome)
     return { outcome, cost }
+  }
+
+  /** Closes what is held. Throws when some of it had ended by itself. */
+  async release(): Promise<void> {
+    check(await this.crew.run({ type: 'release' }))
+  }
+}
+
+/** Figures of a proxy that turns sessions away, or loses them, would flatter it. */
+function check({ done, failed: byCause }: Outcome): void {
+  const failures = Object.entries(byCause)
+  const failed = failures.reduce((sum, [, count]) => sum + count, 0)
+  if (failed > done / 1_000) {
+    throw new Error(`${failed} of ${failed + done} failed: ${failures.map(([what, count]) => `${what} ×${count}`).join(', ')}`)
   }
 }

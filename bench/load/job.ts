@@ -14,7 +14,7 @@ export type Job =
   | { readonly type: 'login'; readonly target: Target; readonly concurrency: number; readonly ms: number }
   /** Logs in `sessions` times, `concurrency` in progress, and keeps them all until told to release. */
   | { readonly type: 'hold'; readonly target: Target; readonly concurrency: number; readonly sessions: number }
-  /** Closes what is held. */
+  /** Closes what is held; what had ended by itself has failed. */
   | { readonly type: 'release' }
   /** `concurrency` sessions that log in, fetch `bytes` each, and log out. */
   | { readonly type: 'bulk'; readonly target: Target; readonly concurrency: number; readonly bytes: number }

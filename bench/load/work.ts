@@ -16,6 +16,8 @@ export class Work {
   /** The first account of this thread: threads begin apart from one another. */
   #user: number
   #held: ImapClient[] = []
+  /** Held sessions that ended by themselves. */
+  #lost = 0
 
   constructor(thread: number) {
     this.#user = thread * 1_009
@@ -84,7 +86,9 @@ export class Work {
             return 'keep'
           },
           over: (failure) => {
-            this.#held = this.#held.filter((other) => other !== client)
+            const left = this.#held.filter((other) => other !== client)
+            if (up && left.length < this.#held.length) this.#lost++
+            this.#held = left
             if (up) return
             tally.over(failure ?? 'ended', false)
             next()
@@ -99,11 +103,13 @@ export class Work {
 
   #release(): Promise<Outcome> {
     const tally = new Tally()
-    for (const client of this.#held) {
+    const held = this.#held
+    this.#held = []
+    for (const client of held) {
       client.drop()
       tally.over(undefined, false)
     }
-    this.#held = []
+    for (; this.#lost > 0; this.#lost--) tally.over('ended while it was held', false)
     return Promise.resolve(tally.outcome())
   }
 

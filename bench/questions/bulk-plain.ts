@@ -6,7 +6,7 @@ const question: Question = {
   title: 'What does a large transfer cost without TLS?',
   method: BULK_METHOD,
   figures: BULK_FIGURES,
-  goals: bulkGoals(),
+  goals: bulkGoals(0.8),
   takes: { full: 20, quick: 6 },
   against: true,
   run: (bench) => compareBulk(bench, 'plain'),

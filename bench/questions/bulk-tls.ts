@@ -6,7 +6,7 @@ const question: Question = {
   title: 'What does a large transfer cost with TLS between client and proxy?',
   method: BULK_METHOD,
   figures: BULK_FIGURES,
-  goals: bulkGoals(),
+  goals: bulkGoals(1),
   takes: { full: 32, quick: 6 },
   against: true,
   run: (bench) => compareBulk(bench, 'client'),

@@ -43,7 +43,7 @@ async function run(bench: Bench): Promise<void> {
     const { outcome, cost } = await stage.measure(proxy, logins)
     bench.record(name, { cpu: (cost.cpuSeconds * 1e6) / outcome.done, memory, background })
   }
-  await stage.crew.run({ type: 'release' })
+  await stage.release()
 }
 
 const question: Question = {

@@ -1,4 +1,5 @@
 /** One question: what does an HTTP request cost over kept connections? */
+import { besideFloor } from '../beside-floor.ts'
 import type { Bench, Question, Subject } from '../question.ts'
 import { costFigures, speedFigures } from '../round-figures.ts'
 import { Stage } from '../stage.ts'
@@ -51,7 +52,7 @@ const question: Question = {
     cores: { label: 'cores used', unit: '', better: 'less' },
     wanted: { label: 'cores wanted', unit: '', better: 'less' },
   },
-  goals: [{ kind: 'goal', subject: 'Signalbox', figure: 'cpu', of: 'nginx proxy_pass', most: 3.5 }],
+  goals: [...besideFloor('Signalbox', 'floor, node:http', 2.2), { kind: 'goal', subject: 'Signalbox', figure: 'cpu', of: 'nginx proxy_pass', most: 3.5 }],
   takes: { full: 42, quick: 14 },
   against: true,
   run,

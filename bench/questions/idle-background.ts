@@ -40,7 +40,7 @@ async function run(bench: Bench): Promise<void> {
   const own = [floor('kernel'), signalbox('kernel', 'Signalbox')]
   const proxies = await stage.startAll(bench.quick ? own : [...own, dovecot])
   await bench.compare(proxies.map(subject), { rounds: Math.min(ROUNDS, bench.rounds) })
-  await stage.crew.run({ type: 'release' })
+  await stage.release()
 }
 
 const question: Question = {
