@@ -102,12 +102,15 @@ export async function startRedisCluster(): Promise<{ servers: RedisServer[]; url
     await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()))
   }
   try {
-    for (const port of await freePorts(3)) {
-      // The cluster's bus takes port + 10000.
-      servers.push(await RedisServer.start({ port, args: ['--cluster-enabled', 'yes', '--cluster-node-timeout', '5000'] }))
+    const ports = await freePorts(6)
+    // Left to itself, the cluster's bus takes port + 10000, which may be anybody's.
+    const buses = ports.splice(3)
+    for (const [index, port] of ports.entries()) {
+      servers.push(await RedisServer.start({ port, args: ['--cluster-enabled', 'yes', '--cluster-port', String(buses[index]), '--cluster-node-timeout', '5000'] }))
     }
     const [first] = servers
-    if (first === undefined) throw new Error('no server')
+    const [firstBus] = buses
+    if (first === undefined || firstBus === undefined) throw new Error('no server')
     const clients = servers.map((server) => server.client())
     try {
       for (const [index, client] of clients.entries()) {
@@ -115,7 +118,7 @@ export async function startRedisCluster(): Promise<{ servers: RedisServer[]; url
         const to = Math.floor((16_384 * (index + 1)) / 3) - 1
         await client.call('CLUSTER', 'ADDSLOTSRANGE', from, to)
         await client.call('CLUSTER', 'SET-CONFIG-EPOCH', index + 1)
-        if (index > 0) await client.call('CLUSTER', 'MEET', '127.0.0.1', first.port)
+        if (index > 0) await client.call('CLUSTER', 'MEET', '127.0.0.1', first.port, firstBus)
       }
       const until = Date.now() + START_MS
       for (const client of clients) {
