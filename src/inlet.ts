@@ -49,7 +49,7 @@ class Inlet implements Reading {
   take(length: number): boolean {
     const { socket, room } = this
     if (socket === undefined) return true
-    if (this.#holds) this.#keep(socket, copied(room, length))
+    if (this.#holds) this.#keep(socket, copied(room, length, Buffer.allocUnsafeSlow(length)))
     else if (this.#own !== undefined) this.#lend(socket, this.#own, length)
     else if (length === room.length) this.#lend(socket, copied(room, length, roomy()), length)
     else deliver(socket, copied(room, length))
@@ -124,6 +124,11 @@ class Inlet implements Reading {
   }
 }
 
+/** The same bytes, to be kept for a while: in Node's pool a few of them would keep 64 KB each. */
+export function unpooled(chunk: Buffer): Buffer {
+  return chunk.buffer.byteLength === chunk.length ? chunk : copied(chunk, chunk.length, Buffer.allocUnsafeSlow(chunk.length))
+}
+
 function fresh(): Buffer {
   return Buffer.allocUnsafeSlow(READ_ROOM)
 }
@@ -132,8 +137,7 @@ function roomy(): Buffer {
   return spare.pop() ?? fresh()
 }
 
-/** Not into Node's pool: a few bytes that wait for a slow reader would keep 64 KB of it each. */
-function copied(room: Buffer, length: number, into: Buffer = Buffer.allocUnsafeSlow(length)): Buffer {
+function copied(room: Buffer, length: number, into: Buffer = Buffer.allocUnsafe(length)): Buffer {
   room.copy(into, 0, 0, length)
   return into
 }

@@ -9,6 +9,7 @@
  */
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
+import { unpooled } from '../inlet.ts'
 import { KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES } from '../limits.ts'
 import { flow, hasEnded, own } from '../wire.ts'
 import type { WireOwner } from '../wire.ts'
@@ -178,7 +179,8 @@ class Half implements WireOwner {
       if (this.#side === 'client') this.#meter.bytesIn += length
       else this.#meter.bytesOut += length
     }
-    if (this.#to.write(chunk)) return
+    // What is before it has to leave first.
+    if (this.#to.write(this.#to.writableLength > 0 ? unpooled(chunk) : chunk)) return
     this.#waits = true
     this.#from.pause()
   }
