@@ -179,7 +179,7 @@ class Half implements WireOwner {
       if (this.#side === 'client') this.#meter.bytesIn += length
       else this.#meter.bytesOut += length
     }
-    // What is before it has to leave first.
+    // What has to wait behind others is kept in memory of its own.
     if (this.#to.write(this.#to.writableLength > 0 ? unpooled(chunk) : chunk)) return
     this.#waits = true
     this.#from.pause()

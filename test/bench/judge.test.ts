@@ -68,6 +68,18 @@ test('beside an earlier state: what costs more, round by round and beyond chance
   assert.deepEqual(besideEarlier(reportOf(questionOf({ floor: [1], Signalbox: [9] }, [MUST]))), [])
 })
 
+test('of fewer than three rounds no regression is told', () => {
+  const run = (cpu: number) => reportOf(questionOf({ floor: [100, 100], Signalbox: [cpu, cpu] }, [MUST]))
+  assert.deepEqual(regressions(run(200), run(100)), [])
+})
+
+test('a round without a figure is left out of the ratios, and the others keep their pairs', () => {
+  const question = questionOf({ floor: [100, 100, 300], Signalbox: [110, Number.NaN, 330] })
+  const { measured } = judge(question, MUST)
+  assert.equal(measured?.rounds, 2)
+  assert.ok(Math.abs((measured?.most ?? 0) - 1.1) < 1e-9)
+})
+
 test('what rounds differ by is no regression', () => {
   const baseline = reportOf(questionOf({ floor: [200, 202, 198], Signalbox: [200, 204, 197] }, [MUST]))
   const quiet = reportOf(questionOf({ floor: [201, 199, 200], Signalbox: [208, 206, 207] }, [MUST]))

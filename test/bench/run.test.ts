@@ -87,6 +87,14 @@ test('--check fails when an earlier state of the project was cheaper in the same
   assert.match(same.output, /^login-plain: cpu of Signalbox is 1\.00 /m)
 })
 
+test('wrong usage is told before anything is measured, with a status of its own', async () => {
+  for (const args of [['--nonsense'], ['--rounds', '1.5'], ['bulk', '--from', 'report.json'], ['bulk', '--baseline', '/nowhere']]) {
+    const { status, output } = await bench(...args)
+    assert.equal(status, 2, args.join(' '))
+    assert.match(output, /^error: /m)
+  }
+})
+
 test('--against wants a checkout, and questions that can be asked of one', async () => {
   await using directory = await makeTemporary('bench')
   const nowhere = await bench('login', '--against', directory.path)
